@@ -1,0 +1,1 @@
+"""Tree kernels: one signature, a compiled CPU form, and a torch reference everywhere."""

@@ -1,0 +1,90 @@
+"""The one configuration, read from TOML; an unknown key is refused with its path."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mmspec.core.errors import ConfigError
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which target to serve and in what arithmetic."""
+
+    path: str = "nano"  # "nano", a folder, or a hub id
+    name: str | None = None  # the id clients use; None: the folder's name
+    dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    device: str = "cpu"
+    numerics: Literal["bitwise", "near-tie"] = "bitwise"
+    max_context: int | None = None  # None: what the model's config allows
+    threads: int | None = None  # None: torch's default
+
+
+class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the loop spends memory and steps."""
+
+    max_sequences: int = 32
+    max_queue: int = 256
+    cache_bytes: int = 4 << 30  # address space for keys and values; touched pages alone cost memory
+    step_tokens: int = 512  # rows of one step: tree nodes and prefill tokens together
+    chunk: int = 256  # prefill grid; bits of a prompt's keys depend on it, so it never varies
+    max_nodes: int = 16  # nodes of one verified tree, root included
+    max_depth: int = 12
+    prefix_cache: bool = True
+
+
+class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The door: addresses and limits."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = ()  # empty: no key is asked for
+    max_body_bytes: int = 64 << 20
+    max_image_bytes: int = 20 << 20
+    max_image_pixels: int = 40_000_000
+    max_image_side: int = 16_384
+    max_images: int = 16
+    request_seconds: float = 600.0
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything a server or an ``LLM`` is built from.
+
+    ``drafters`` maps wing -> name -> options; the table header is the drafter's address:
+    ``[drafters.retrieval.suffix]`` is ``mmspec/retrieval/suffix.py``.
+    """
+
+    model: ModelConfig = ModelConfig()
+    engine: EngineConfig = EngineConfig()
+    serve: ServeConfig = ServeConfig()
+    drafters: dict[str, dict[str, dict[str, Any]]] = msgspec.field(
+        default_factory=lambda: {"retrieval": {"suffix": {}, "recycling": {}}}
+    )
+
+
+def parse(text: str) -> Config:
+    """Read a configuration from TOML text.
+
+    Raises:
+        ConfigError: not TOML, or a key that is unknown or mistyped, named by its path.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"configuration is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no configuration file at {path}")
+    return parse(path.read_text(encoding="utf-8"))

@@ -1,0 +1,113 @@
+"""What a drafter is: it watches, it guesses, it forgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Sequence as ListOf
+
+    import torch
+
+    from mmspec.core.sequence import Sequence
+    from mmspec.core.tree import TokenTree
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a drafter asks the target to produce; nothing undeclared is ever produced.
+
+    Attributes:
+        layers: decoder layers whose output hidden states it reads.
+        top: how many of the target's most likely tokens it reads at every verified node.
+        media: whether it reads the projected picture embeddings.
+        keys: whether it reads the target's own key-value store.
+    """
+
+    layers: tuple[int, ...] = ()
+    top: int = 0
+    media: bool = False
+    keys: bool = False
+
+    def join(self, other: Needs) -> Needs:
+        """Everything either of the two asks for."""
+        return Needs(
+            layers=tuple(sorted({*self.layers, *other.layers})),
+            top=max(self.top, other.top),
+            media=self.media or other.media,
+            keys=self.keys or other.keys,
+        )
+
+
+class Budget(NamedTuple):
+    """How large a tree may be: ``nodes`` with the root, ``depth`` edges below it."""
+
+    nodes: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a drafter may know of the target it guesses for.
+
+    Attributes:
+        vocabulary: number of token ids.
+        context: most tokens a sequence may hold.
+        media_tokens: placeholder ids, which are never drafted.
+        stop_tokens: ids that end a text; nothing is drafted below them.
+        model: the target itself, for drafters that share its weights (None in tests).
+    """
+
+    vocabulary: int
+    context: int
+    media_tokens: frozenset[int] = frozenset()
+    stop_tokens: frozenset[int] = frozenset()
+    model: object | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the target showed in one step, packed over B sequences. Read-only.
+
+    Axes: C tokens cached by this step, T verified nodes of this step.
+
+    Attributes:
+        offsets: int32 [B + 1], where each sequence's part of ``tokens`` and ``hidden`` begins.
+        tokens: int64 [C], the tokens that were cached, in order.
+        hidden: layer -> [C, H], their hidden states.
+        node_offsets: int32 [B + 1], where each sequence's verified nodes begin (empty in prefill).
+        node_tokens: int64 [T], every verified node, accepted or not: a wrong guess also teaches.
+        top: int64 [T, k], the target's most likely tokens after each node, best first.
+    """
+
+    offsets: np.ndarray
+    tokens: np.ndarray
+    hidden: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    node_offsets: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int32))
+    node_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    top: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+
+
+class Drafter(Protocol):
+    """Batch in, batch out. Never sees the cache's bookkeeping, the scheduler or the wire."""
+
+    needs: Needs
+
+    def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
+        """Learn from what the target just committed, prefill included."""
+        ...
+
+    def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
+        """One tree a sequence, rooted at its last decided token, within its budget.
+
+        The tree's ``source`` is left 0; the engine stamps it.
+        """
+        ...
+
+    def forget(self, id: str) -> None:
+        """Free everything held for the sequence ``id``; unknown ids are fine."""
+        ...

@@ -1,0 +1,1 @@
+"""The only floor that speaks transformers: targets, caches, packed forwards."""

@@ -1,0 +1,1 @@
+"""Memory that quotes: drafters without weights."""

@@ -1,0 +1,1 @@
+"""Drafters with weights that read text."""

@@ -1,0 +1,1 @@
+"""Seeing: pictures in, and drafters that look at them."""
