@@ -1,0 +1,126 @@
+"""Attention over the key-value store: trees of guesses, and prefill chunks.
+
+``tree_attention`` is hybrid: the prefix part has no mask (the query heads of one key head are
+folded into the query axis), the tail part is per row, and the two are merged by log-sum-exp
+(natural logarithm) in float32. On CPU the prefix runs through the flash operator that returns
+log-sum-exp and the rest through ``compiled``; elsewhere ``reference`` serves until its twin lands.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mmspec_kernels import compiled, reference
+from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def tree_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    store: torch.Tensor,
+    layout: TreeLayout,
+    reading: Reading,
+    scale: float,
+) -> torch.Tensor:
+    """Store the rows' keys and values, then let every row read its prefix and its own path.
+
+    Args:
+        query: [T, Hq, D], contiguous. key, value: [T, Hkv, D], contiguous.
+        store: [2, Hkv, S, D], this layer's keys and values.
+        layout: where rows write. reading: what they read on this kind of layer.
+        scale: softmax scale.
+
+    Returns:
+        [T, Hq, D]; padding rows are 0.
+    """
+    if query.device.type != "cpu":
+        return reference.tree_attention(query, key, value, store, layout, reading, scale)
+    real, word = _arithmetic(query.dtype)
+    keys, values = _stored(store[0]), _stored(store[1])
+    compiled.store(_stored(key), _stored(value), layout.slots, layout.tail, keys, values)
+    outs, lses = _prefix(query, store, layout.rows, reading, scale)
+    out = torch.empty_like(query)
+    compiled.attend_rows(
+        _stored(query), keys, values, layout.path, layout.tail, reading.skip, reading.extra,
+        reading.extra_end, reading.window, reading.offset, _stored(outs), lses.numpy(),
+        real.dtype.type(scale), _stored(out), real, word,
+    )  # fmt: skip
+    return out
+
+
+def chunk_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    store: torch.Tensor,
+    layout: ChunkLayout,
+    sliding: int | None,
+    scale: float,
+) -> torch.Tensor:
+    """Store a prefill chunk's keys and values and let it read everything before itself.
+
+    Args:
+        query: [C, Hq, D]. key, value: [C, Hkv, D]. store: [2, Hkv, S, D].
+        layout: where the chunk stands. sliding: keys a row sees back, itself included; None: all.
+        scale: softmax scale.
+
+    Returns:
+        [C, Hq, D].
+    """
+    count, heads, dim = query.shape
+    start, stop = layout.start, layout.start + count
+    here = slice(layout.base + start, layout.base + stop)
+    store[0, :, here] = key.transpose(0, 1)
+    store[1, :, here] = value.transpose(0, 1)
+    if query.device.type != "cpu" or (sliding is not None and sliding < stop):
+        first = 0 if sliding is None else max(0, start - sliding + 1)
+        seen = store[:, :, layout.base + first : layout.base + stop]
+        return reference.chunk_attention(query, seen, start - first, sliding, scale)
+    asked = query.transpose(0, 1)[None]
+    out, lse = _flash(asked, store[0:1, :, here], store[1:2, :, here], 0.0, True, scale=scale)
+    if start == 0:
+        return out[0].transpose(0, 1)
+    past = slice(layout.base, layout.base + start)
+    kv_heads = key.shape[1]
+    folded = asked.reshape(1, kv_heads, -1, dim)
+    old, old_lse = _flash(folded, store[0:1, :, past], store[1:2, :, past], 0.0, False, scale=scale)
+    old, old_lse = old.reshape(heads, count, dim), old_lse.reshape(heads, count)
+    return reference.merge(out[0], lse[0], old, old_lse).to(query.dtype).transpose(0, 1)
+
+
+def _prefix(
+    query: torch.Tensor, store: torch.Tensor, rows: int, reading: Reading, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every window's prefix part: [NW, Hkv, G * R, D] and its log-sum-exp [NW, Hkv, G * R]."""
+    _, heads, dim = query.shape
+    kv_heads = store.shape[1]
+    group = heads // kv_heads
+    lse_type = torch.float64 if query.dtype == torch.float64 else torch.float32
+    if not reading.windows:
+        shape = (0, kv_heads, group * rows)
+        return query.new_empty((*shape, dim)), query.new_empty(shape, dtype=lse_type)
+    outs, lses = [], []
+    for window in reading.windows:
+        part = query[window.first : window.first + rows].view(rows, kv_heads, group, dim)
+        folded = part.permute(1, 2, 0, 3).reshape(1, kv_heads, group * rows, dim)
+        block = store[:, None, :, window.start : window.stop]
+        out, lse = _flash(folded, block[0], block[1], 0.0, False, scale=scale)
+        outs.append(out)
+        lses.append(lse)
+    # cat also lays out what the operator returns with head and row axes exchanged.
+    return torch.cat(outs).contiguous(), torch.cat(lses).contiguous()
+
+
+def _stored(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's memory as numpy, bfloat16 as uint16."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _arithmetic(dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    if dtype == torch.float64:
+        return np.empty(0, np.float64), np.empty(0, np.uint64)
+    return np.empty(0, np.float32), np.empty(0, np.uint32)

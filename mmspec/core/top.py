@@ -1,0 +1,49 @@
+"""The k most likely tokens of each row, for drafters that learn from the target's runners-up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from mmspec.core.peak import as_bits
+
+if TYPE_CHECKING:
+    import torch
+
+
+def top_tokens(logits: torch.Tensor, count: int) -> np.ndarray:
+    """Ids of the ``count`` largest logits of each row, best first, lowest id on ties.
+
+    Args:
+        logits: [T, V].
+
+    Returns:
+        int64 [T, count].
+    """
+    return _top(as_bits(logits), min(count, logits.shape[-1]))
+
+
+@njit(cache=True, nogil=True)
+def _top(bits: np.ndarray, count: int) -> np.ndarray:
+    shift = np.int32(32 - 8 * bits.itemsize)
+    best = np.empty((len(bits), count), np.int64)
+    level = np.empty(count, np.int32)
+    for row in range(len(bits)):
+        held = 0
+        threshold = np.int32(-(2**31))
+        for token in range(bits.shape[1]):
+            value = np.int32(np.int32(bits[row, token]) << shift)
+            # Integers that order as the floats they are the bits of.
+            value = np.int32(value ^ ((value >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+            if held == count and value <= threshold:
+                continue
+            place = min(held, count - 1)
+            while place > 0 and level[place - 1] < value:
+                level[place], best[row, place] = level[place - 1], best[row, place - 1]
+                place -= 1
+            level[place], best[row, place] = value, token
+            held = min(held + 1, count)
+            threshold = level[held - 1]
+    return best

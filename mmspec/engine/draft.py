@@ -1,0 +1,155 @@
+"""Asking the drafters: budgets out, one fused tree a sequence back. A drafter may fail alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmspec.core.drafter import Budget, Needs, Observation
+from mmspec.core.fuse import fuse
+from mmspec.core.tree import TokenTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.drafter import Drafter
+    from mmspec.core.sequence import Sequence
+    from mmspec.engine.stats import Tally
+
+_log = logging.getLogger(__name__)
+
+
+class Panel:
+    """All drafters of an engine, each under its address.
+
+    Whatever a drafter raises ends its part in the request that made it raise, with a reason in
+    the report; the request itself, and everyone else, goes on.
+    """
+
+    def __init__(self, drafters: Mapping[str, Drafter], vocabulary: int) -> None:
+        self._drafters = dict(drafters)
+        self._vocabulary = vocabulary
+        self.addresses = tuple(self._drafters)
+        self.needs = Needs()
+        for drafter in self._drafters.values():
+            self.needs = self.needs.join(drafter.needs)
+
+    def draft(
+        self, sequences: ListOf[Sequence], budgets: ListOf[Budget], tallies: Mapping[str, Tally]
+    ) -> list[TokenTree]:
+        """One tree a sequence, within its budget; the root alone where nobody has a guess."""
+        guesses: list[list[TokenTree]] = [[] for _ in sequences]
+        for source, (address, drafter) in enumerate(self._drafters.items()):
+            speaks = [
+                index
+                for index, sequence in enumerate(sequences)
+                if budgets[index].nodes > 1 and self._may(address, sequence, tallies)
+            ]
+            asked = [(sequences[index], budgets[index]) for index in speaks]
+            for index, tree in zip(speaks, self._ask(drafter, asked), strict=True):
+                if isinstance(tree, Exception):
+                    self._silence(address, sequences[index], tallies, tree)
+                elif len(tree) > 1:
+                    stamp = np.full(len(tree), source, np.uint8)
+                    guesses[index].append(replace(tree, source=stamp))
+        return [
+            fuse(trees, budget) if trees else TokenTree.root(int(sequence.tokens[-1]))
+            for sequence, trees, budget in zip(sequences, guesses, budgets, strict=True)
+        ]
+
+    def observe(
+        self, sequences: ListOf[Sequence], seen: Observation, tallies: Mapping[str, Tally]
+    ) -> None:
+        """Show every drafter what the target committed."""
+        for address, drafter in self._drafters.items():
+            if all(self._may(address, sequence, tallies) for sequence in sequences) and _calm(
+                lambda drafter=drafter: drafter.observe(sequences, seen)  # type: ignore[misc]
+            ):
+                continue
+            for index, sequence in enumerate(sequences):
+                if not self._may(address, sequence, tallies):
+                    continue
+                try:
+                    drafter.observe([sequence], _alone(seen, index))
+                except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+                    self._silence(address, sequence, tallies, error)
+
+    def forget(self, id: str) -> None:
+        """Free what every drafter holds for a sequence."""
+        for address, drafter in self._drafters.items():
+            try:
+                drafter.forget(id)
+            except Exception:
+                _log.exception("drafter %s failed to forget", address)
+
+    def _ask(
+        self, drafter: Drafter, asked: list[tuple[Sequence, Budget]]
+    ) -> list[TokenTree | Exception]:
+        """The drafter's trees; where the batch fails, each sequence on its own."""
+        if not asked:
+            return []
+        try:
+            trees = drafter.draft([one for one, _ in asked], [budget for _, budget in asked])
+            for (sequence, budget), tree in zip(asked, trees, strict=True):
+                self._inspect(sequence, budget, tree)
+        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+            if len(asked) == 1:
+                return [error]
+            return [self._ask(drafter, [one])[0] for one in asked]
+        return list(trees)
+
+    def _inspect(self, sequence: Sequence, budget: Budget, tree: TokenTree) -> None:
+        """Refuse a tree that could not be verified."""
+        if tree.tokens[0] != sequence.tokens[-1]:
+            raise ValueError("the tree's root is not the last decided token")
+        if len(tree) > budget.nodes or (len(tree) > 1 and tree.depths().max() > budget.depth):
+            raise ValueError("the tree is larger than its budget")
+        if tree.tokens.min() < 0 or tree.tokens.max() >= self._vocabulary:
+            raise ValueError("the tree holds ids outside the vocabulary")
+
+    def _may(self, address: str, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
+        asked = sequence.request.speculation
+        if not asked.enabled or address in tallies[sequence.id].off:
+            return False
+        return asked.drafters is None or address in asked.drafters
+
+    def _silence(
+        self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], error: Exception
+    ) -> None:
+        _log.warning("drafter %s is off for %s", address, sequence.id, exc_info=error)
+        tallies[sequence.id].off[address] = f"failed: {type(error).__name__}"
+        try:
+            self._drafters[address].forget(sequence.id)
+        except Exception:
+            _log.exception("drafter %s failed to forget", address)
+
+
+def _calm(action: Callable[[], None]) -> bool:
+    """Whether the action ran without raising."""
+    try:
+        action()
+    except Exception:
+        _log.debug("a drafter failed on a batch; asking one by one", exc_info=True)
+        return False
+    return True
+
+
+def _alone(seen: Observation, index: int) -> Observation:
+    """One sequence's part of an observation."""
+    first, last = seen.offsets[index], seen.offsets[index + 1]
+    nodes = slice(0, 0)
+    if len(seen.node_offsets) > 1:
+        nodes = slice(seen.node_offsets[index], seen.node_offsets[index + 1])
+    node_tokens = seen.node_tokens[nodes]
+    return Observation(
+        offsets=np.array([0, last - first], np.int32),
+        tokens=seen.tokens[first:last],
+        hidden={layer: rows[first:last] for layer, rows in seen.hidden.items()},
+        node_offsets=np.array([0, len(node_tokens)], np.int32),
+        node_tokens=node_tokens,
+        top=seen.top[nodes],
+    )

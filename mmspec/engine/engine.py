@@ -1,0 +1,293 @@
+"""The loop: plan, draft, fuse, verify, commit, tell."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmspec.core.drafter import Budget, Observation
+from mmspec.core.errors import MmspecError
+from mmspec.core.logprobs import logprobs
+from mmspec.core.request import Delta
+from mmspec.core.sampling import stop_tokens
+from mmspec.core.sequence import Sequence
+from mmspec.core.verify import verify
+from mmspec.engine.admit import check_request
+from mmspec.engine.control import ConstantController, Controller
+from mmspec.engine.draft import Panel
+from mmspec.engine.scheduler import Scheduler
+from mmspec.engine.settle import observation
+from mmspec.engine.stats import EngineStats, Tally
+from mmspec.model.batch import Batch, pack_trees
+from mmspec.model.cache import chunk_keys
+from mmspec.model.prefill import Prefill
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mmspec.core.config import EngineConfig
+    from mmspec.core.drafter import Drafter
+    from mmspec.core.request import FinishReason, Request, TokenLogprob
+    from mmspec.core.tree import TokenTree
+    from mmspec.core.verify import Verdict
+    from mmspec.model.target import Output, Target
+
+_log = logging.getLogger(__name__)
+REACH = 16  # trees up to this deep share one division of keys, so bits do not depend on the budget
+_FAULT = "the engine could not finish this request"
+
+
+@dataclass(slots=True)
+class Flight:
+    """What the engine holds for one sequence, from submission to its last Delta."""
+
+    sequence: Sequence
+    tally: Tally
+    prefill: Prefill
+    chunk_keys: list[bytes]
+
+
+class Engine:
+    """Synchronous, one thread, no I/O: ``submit``, ``step`` while ``busy``, ``cancel``.
+
+    Args:
+        target: the model. config: limits and budgets. drafters: address -> drafter.
+        controller: how large trees may be; None: the configured constant.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        config: EngineConfig,
+        drafters: Mapping[str, Drafter],
+        controller: Controller | None = None,
+    ) -> None:
+        self.target = target
+        self.config = config
+        self.stats = EngineStats()
+        self.panel = Panel(drafters, target.facts.vocabulary)
+        self.scheduler = Scheduler(config, self._admit)
+        self._controller = controller or ConstantController(config)
+        self._reach = max(REACH, config.max_depth)
+        scratch = config.max_nodes + 1
+        wanted = config.max_sequences * (target.max_context + scratch)
+        slots = max(1, min(wanted, config.cache_bytes // target.bytes_per_token()))
+        self.cache = target.new_cache(slots, config.chunk, scratch)
+        self._flights: dict[str, Flight] = {}
+        self._farewells: list[Delta] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._flights or self._farewells)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; its Deltas come from later steps.
+
+        Raises:
+            BadRequestError: this target cannot serve it. OverloadedError: the queue is full.
+        """
+        room = self.cache.slots - self.cache.scratch
+        check_request(request, self.target.facts, self.panel.addresses, room)
+        asked = request.sampling.seed
+        seed = secrets.randbits(63) if asked is None else asked
+        choices = [Sequence(request, choice, seed) for choice in range(request.sampling.n)]
+        # The prompt's last token is the root of the first tree, so it is never prefilled.
+        whole = (len(request.prompt.ids) - 1) // self.config.chunk
+        keys = chunk_keys(request.prompt, self.config.chunk)[:whole]
+        flights = [
+            Flight(
+                sequence,
+                Tally(self.panel.addresses),
+                Prefill(self.target, sequence),
+                keys if self.config.prefix_cache else [],
+            )
+            for sequence in choices
+        ]
+        self.scheduler.add(choices)
+        self._flights.update((flight.sequence.id, flight) for flight in flights)
+
+    def cancel(self, request_id: str) -> None:
+        """Drop a request and free all it holds now; unknown ids are fine."""
+        for sequence in self.scheduler.of(request_id):
+            self._farewells.append(self._tell(sequence, "cancelled"))
+
+    def step(self) -> list[Delta]:
+        """Run one step for everybody who has something pending."""
+        began = time.perf_counter()
+        told, self._farewells = self._farewells, []
+        plan = self.scheduler.plan()
+        for sequence, stop in plan.chunks:
+            told += self._prefill(sequence, stop)
+        if plan.decoding:
+            told += self._decode(plan.decoding)
+        self.stats.steps += 1
+        self.stats.step_seconds += time.perf_counter() - began
+        return told
+
+    def gauge(self) -> EngineStats:
+        """The running totals, with the gauges read now."""
+        self.stats.running = len(self.scheduler.running)
+        self.stats.waiting = len(self.scheduler.waiting)
+        self.stats.cache_slots = self.cache.slots
+        self.stats.cache_used = self.cache.used
+        return self.stats
+
+    def _admit(self, sequence: Sequence) -> None:
+        """Give a sequence its memory, and what the prefix cache knows of its prompt."""
+        self.cache.open(sequence.id, sequence.prompt_length + self._limit(sequence))
+        keys = self._flights[sequence.id].chunk_keys
+        sequence.cached = sequence.reused = self.cache.match(sequence.id, keys)
+        self.stats.prompt_tokens += sequence.prompt_length
+        self.stats.reused_tokens += sequence.reused
+
+    def _prefill(self, sequence: Sequence, stop: int) -> list[Delta]:
+        """Cache one chunk of a prompt; a fault ends this sequence alone."""
+        flight = self._flights[sequence.id]
+        start, count = sequence.cached, stop - sequence.cached
+        try:
+            output = self._forward(flight.prefill.chunk(stop, self.cache))
+        except Exception as error:
+            _log.exception("prefill of %s failed", sequence.id)
+            return [self._tell(sequence, "error", error=_public(error))]
+        self.cache.commit(sequence.id, np.arange(count))
+        sequence.cached = stop
+        self.cache.remember(sequence.id, flight.chunk_keys[: stop // self.config.chunk])
+        seen = Observation(
+            offsets=np.array([0, count], np.int32),
+            tokens=sequence.tokens[start:stop],
+            hidden=output.hidden,
+        )
+        self.panel.observe([sequence], seen, self._tallies())
+        return []
+
+    def _decode(self, sequences: list[Sequence]) -> list[Delta]:
+        """Draft, verify and commit one tree a sequence; on a fault, find whose it is."""
+        try:
+            trees = self.panel.draft(sequences, self._budgets(sequences), self._tallies())
+            batch = pack_trees(
+                sequences, trees, self.cache,
+                reach=self._reach,
+                grouped=self.target.numerics == "bitwise",
+                axes=self.target.family.axes,
+            )  # fmt: skip
+            output = self._forward(batch)
+            assert output.logits is not None
+            verdict = verify(trees, output.logits, sequences, self.target.facts.stop_tokens)
+        except Exception as error:
+            if len(sequences) > 1:
+                return [delta for one in sequences for delta in self._decode([one])]
+            _log.exception("decoding %s failed", sequences[0].id)
+            return [self._tell(sequences[0], "error", error=_public(error))]
+        return self._commit(sequences, trees, output, verdict)
+
+    def _commit(
+        self, sequences: list[Sequence], trees: list[TokenTree], output: Output, verdict: Verdict
+    ) -> list[Delta]:
+        """Keep what the target accepted, tell it, and show it to the drafters."""
+        told: list[Delta] = []
+        paths: list[np.ndarray] = []
+        going: list[int] = []
+        row = 0
+        for index, (sequence, tree) in enumerate(zip(sequences, trees, strict=True)):
+            kept = verdict.kept[index, : verdict.counts[index]].astype(np.int64)
+            rows, row = row + kept, row + len(tree)
+            paths.append(kept)
+            if index in verdict.faults:
+                told.append(self._tell(sequence, "error", error=verdict.faults[index]))
+                continue
+            decided = np.append(tree.tokens[kept[1:]], verdict.next[index])
+            self.cache.commit(sequence.id, kept)
+            sequence.cached += len(kept)
+            sequence.extend(decided)
+            self._count(sequence, tree, kept)
+            top = sequence.request.sampling.logprobs
+            assert output.logits is not None
+            likely = None if top is None else tuple(logprobs(output.logits[rows], decided, top))
+            reason = self._reason(sequence, int(decided[-1]))
+            told.append(self._tell(sequence, reason, decided, likely))
+            if reason is None and sequence.request.speculation.enabled:
+                going.append(index)
+        if going and self.panel.addresses:
+            seen = observation(trees, paths, going, output, self.panel.needs)
+            self.panel.observe([sequences[index] for index in going], seen, self._tallies())
+        return told
+
+    def _tell(
+        self,
+        sequence: Sequence,
+        reason: FinishReason | None,
+        decided: np.ndarray | None = None,
+        likely: tuple[TokenLogprob, ...] | None = None,
+        error: str | None = None,
+    ) -> Delta:
+        """A Delta; with a reason, also the end of everything the sequence holds."""
+        tally = self._flights[sequence.id].tally
+        if reason is not None:
+            self.scheduler.remove([sequence])
+            self.cache.free(sequence.id)
+            self.panel.forget(sequence.id)
+            del self._flights[sequence.id]
+            self.stats.finished[reason] = self.stats.finished.get(reason, 0) + 1
+        return Delta(
+            request_id=sequence.request.id,
+            choice=sequence.choice,
+            tokens=() if decided is None else tuple(decided.tolist()),
+            logprobs=likely,
+            finish_reason=reason,
+            seed=sequence.seed,
+            cached_tokens=sequence.reused,
+            report=tally.report() if reason is not None else None,
+            error=error,
+        )
+
+    def _forward(self, batch: Batch) -> Output:
+        """One timed pass of the target."""
+        began = time.perf_counter()
+        output = self.target.forward(batch, self.cache, self.panel.needs)
+        self.stats.model_seconds += time.perf_counter() - began
+        return output
+
+    def _budgets(self, sequences: list[Sequence]) -> list[Budget]:
+        """How large each tree may be: the controller's word, within what may still be said."""
+        budgets = []
+        for sequence in sequences:
+            nodes, depth = self._controller.budget(sequence, len(sequences))
+            depth = min(depth, self._remaining(sequence) - 1)
+            budgets.append(Budget(nodes, depth) if depth > 0 else Budget(1, 0))
+        return budgets
+
+    def _reason(self, sequence: Sequence, last: int) -> FinishReason | None:
+        """Why the text ends after the token ``last``, if it does."""
+        if last in stop_tokens(sequence.request.sampling, self.target.facts.stop_tokens):
+            return "stop"
+        return "length" if self._remaining(sequence) <= 0 else None
+
+    def _limit(self, sequence: Sequence) -> int:
+        """Most tokens the sequence may say."""
+        room = self.target.max_context - sequence.prompt_length
+        asked = sequence.request.sampling.max_tokens
+        return room if asked is None else min(room, asked)
+
+    def _remaining(self, sequence: Sequence) -> int:
+        return self._limit(sequence) - (len(sequence) - sequence.prompt_length)
+
+    def _count(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
+        self._flights[sequence.id].tally.record(tree, kept, len(kept))
+        self.stats.passes += 1
+        self.stats.drafted += len(tree) - 1
+        self.stats.accepted += len(kept) - 1
+        self.stats.output_tokens += len(kept)
+
+    def _tallies(self) -> dict[str, Tally]:
+        return {id: flight.tally for id, flight in self._flights.items()}
+
+
+def _public(error: Exception) -> str:
+    """What a client may read of a failure."""
+    return str(error) if isinstance(error, MmspecError) else _FAULT

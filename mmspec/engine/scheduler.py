@@ -1,0 +1,96 @@
+"""Who runs in this step. No phases: a sequence has pending tokens, one or many."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmspec.core.errors import CacheFullError, OverloadedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mmspec.core.config import EngineConfig
+    from mmspec.core.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Prefill chunks as (sequence, stop), and the sequences whose root alone is pending."""
+
+    chunks: list[tuple[Sequence, int]]
+    decoding: list[Sequence]
+
+
+class Scheduler:
+    """First come, first served; prefill runs beside decoding within a budget of rows.
+
+    Args:
+        config: limits. admit: gives a sequence its memory; raises ``CacheFullError`` to wait.
+    """
+
+    def __init__(self, config: EngineConfig, admit: Callable[[Sequence], None]) -> None:
+        self._config = config
+        self._admit = admit
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+
+    def add(self, sequences: list[Sequence]) -> None:
+        """Queue the choices of one request.
+
+        Raises:
+            OverloadedError: the queue is full.
+        """
+        if len(self.waiting) + len(sequences) > self._config.max_queue:
+            raise OverloadedError("too many requests are waiting")
+        self.waiting.extend(sequences)
+
+    def plan(self) -> Plan:
+        """Admit who fits, then share out the rows of one step."""
+        self._admit_waiting()
+        decoding = [sequence for sequence in self.running if sequence.pending == 1]
+        rows = self._config.step_tokens - len(decoding)
+        chunks: list[tuple[Sequence, int]] = []
+        for sequence in self.running:
+            if sequence.pending == 1:
+                continue
+            stop = self._chunk_end(sequence)
+            # One chunk a step always runs, so that prefill cannot starve.
+            if chunks and stop - sequence.cached > rows:
+                break
+            rows -= stop - sequence.cached
+            chunks.append((sequence, stop))
+        return Plan(chunks, decoding)
+
+    def remove(self, gone: Iterable[Sequence]) -> None:
+        """Take sequences out, running or waiting."""
+        ids = {sequence.id for sequence in gone}
+        self.running = [sequence for sequence in self.running if sequence.id not in ids]
+        self.waiting = deque(sequence for sequence in self.waiting if sequence.id not in ids)
+
+    def of(self, request_id: str) -> list[Sequence]:
+        """All choices of a request that are still here."""
+        everyone = (*self.running, *self.waiting)
+        return [sequence for sequence in everyone if sequence.request.id == request_id]
+
+    def _admit_waiting(self) -> None:
+        while self.waiting and len(self.running) < self._config.max_sequences:
+            sequence = self.waiting[0]
+            if sequence.choice > 0 and self._first_choice_prefills(sequence):
+                return  # its prompt will be in the prefix cache in a moment
+            try:
+                self._admit(sequence)
+            except CacheFullError:
+                return  # somebody running will finish: admission reserved their worst case
+            self.running.append(self.waiting.popleft())
+
+    def _first_choice_prefills(self, sequence: Sequence) -> bool:
+        return any(
+            other.request is sequence.request and other.pending > 1 for other in self.running
+        )
+
+    def _chunk_end(self, sequence: Sequence) -> int:
+        """End of the next prefill chunk: on the grid, and never the prompt's last token."""
+        grid = self._config.chunk
+        return min((sequence.cached // grid + 1) * grid, len(sequence) - 1)

@@ -1,0 +1,47 @@
+"""From a verdict to what the drafters are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmspec.core.drafter import Observation
+from mmspec.core.top import top_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.drafter import Needs
+    from mmspec.core.tree import TokenTree
+    from mmspec.model.target import Output
+
+
+def observation(
+    trees: ListOf[TokenTree],
+    kept: ListOf[np.ndarray],
+    going: ListOf[int],
+    output: Output,
+    needs: Needs,
+) -> Observation:
+    """What the drafters are shown of a verified step, for the sequences ``going`` on.
+
+    Args:
+        trees, kept: of every sequence of the step. output: rows of all trees, packed.
+    """
+    assert output.logits is not None
+    firsts = np.cumsum([0, *(len(tree) for tree in trees)])
+    nodes = np.concatenate([np.arange(firsts[i], firsts[i + 1]) for i in going])
+    cached = np.concatenate([firsts[i] + kept[i] for i in going])
+    tokens = np.concatenate([tree.tokens for tree in trees])
+    everyone = len(going) == len(trees)
+    logits = output.logits if everyone else output.logits[nodes]
+    empty = np.zeros((len(nodes), 0), np.int64)
+    return Observation(
+        offsets=np.cumsum([0, *(len(kept[i]) for i in going)]).astype(np.int32),
+        tokens=tokens[cached],
+        hidden={layer: rows[cached] for layer, rows in output.hidden.items()},
+        node_offsets=np.cumsum([0, *(len(trees[i]) for i in going)]).astype(np.int32),
+        node_tokens=tokens[nodes],
+        top=top_tokens(logits, needs.top) if needs.top else empty,
+    )

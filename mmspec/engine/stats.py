@@ -1,0 +1,73 @@
+"""Counting: what speculation did for one choice, and what the engine did for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from mmspec.core.request import SpeculationReport
+
+if TYPE_CHECKING:
+    from mmspec.core.tree import TokenTree
+
+
+class EngineStats(msgspec.Struct, kw_only=True):
+    """Running totals since the engine was built, and gauges of this moment."""
+
+    steps: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0  # prompt tokens found in the prefix cache
+    output_tokens: int = 0
+    passes: int = 0  # target passes, one a sequence and step
+    drafted: int = 0
+    accepted: int = 0
+    finished: dict[str, int] = {}  # finish reason -> choices
+    running: int = 0
+    waiting: int = 0
+    cache_slots: int = 0
+    cache_used: int = 0
+    model_seconds: float = 0.0
+    step_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one choice; becomes its report."""
+
+    sources: tuple[str, ...]
+    rounds: int = 0
+    emitted: int = 0
+    drafted: np.ndarray = field(init=False)
+    accepted: np.ndarray = field(init=False)
+    off: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.drafted = np.zeros(len(self.sources), np.int64)
+        self.accepted = np.zeros(len(self.sources), np.int64)
+
+    def record(self, tree: TokenTree, kept: np.ndarray, emitted: int) -> None:
+        """One verified tree: which nodes were kept, how many tokens came out."""
+        self.rounds += 1
+        self.emitted += emitted
+        if len(tree) > 1:
+            bins = len(self.sources)
+            self.drafted += np.bincount(tree.source[1:], minlength=bins)
+            self.accepted += np.bincount(tree.source[kept[1:]], minlength=bins)
+
+    def report(self) -> SpeculationReport:
+        """The counts as the client sees them."""
+        return SpeculationReport(
+            rounds=self.rounds,
+            drafted=int(self.drafted.sum()),
+            accepted=int(self.accepted.sum()),
+            tau=self.emitted / self.rounds if self.rounds else 0.0,
+            by_source={
+                source: (int(self.drafted[index]), int(self.accepted[index]))
+                for index, source in enumerate(self.sources)
+                if self.drafted[index]
+            },
+            off_reasons=dict(self.off),
+        )

@@ -1,0 +1,186 @@
+"""KVCache: keys and values of every sequence in flight, and of prompts worth remembering.
+
+On CPU each sequence owns one contiguous extent of slots, so reading its prefix is a view. The
+store is address space; the operating system gives it pages as they are touched. What is not
+committed never happened: the next reservation writes over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from mmspec_kernels.compiled import move_rows
+
+from mmspec.core.errors import CacheFullError
+
+if TYPE_CHECKING:
+    from mmspec.core.request import Prompt
+
+
+@dataclass(slots=True)
+class _Extent:
+    """Slots ``[base, base + room)``; ``used`` tokens are committed."""
+
+    base: int
+    room: int
+    used: int = 0
+    keys: list[bytes] = field(default_factory=list)  # identities of its whole prefill chunks
+
+
+class KVCache:
+    """The store ``[layers, 2, Hkv, S, D]`` and who owns which part of it.
+
+    Args:
+        shape: (layers, Hkv, D).
+        slots: tokens it can hold, over all sequences.
+        dtype: of keys and values. device: where they live.
+        chunk: the prefill grid; only whole chunks are shared between prompts, so that shared keys
+            have the bits that a fresh prefill would give them.
+        scratch: slots past a sequence's last token that trees may borrow.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        slots: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        chunk: int,
+        scratch: int,
+    ) -> None:
+        layers, heads, dim = shape
+        self.store = torch.empty(layers, 2, heads, slots, dim, dtype=dtype, device=device)
+        self.slots = slots
+        self.chunk = chunk
+        self.scratch = scratch
+        self._extents: dict[str, _Extent] = {}
+        self._retained: OrderedDict[int, _Extent] = OrderedDict()  # by base, least recent first
+        self._chunks: dict[bytes, _Extent] = {}  # identity of a chunk and all before it -> holder
+
+    @property
+    def used(self) -> int:
+        """Slots owned by sequences in flight."""
+        return sum(extent.room for extent in self._extents.values())
+
+    def open(self, id: str, capacity: int) -> None:
+        """Give the sequence ``id`` room for ``capacity`` tokens and a tree beyond them.
+
+        Raises:
+            CacheFullError: no gap is wide enough, even with nothing remembered.
+        """
+        room = capacity + self.scratch
+        base = self._gap(room)
+        while base is None:
+            if not self._retained:
+                raise CacheFullError(f"no room for {room} tokens among {self.slots}")
+            self._drop(self._retained.popitem(last=False)[1])
+            base = self._gap(room)
+        self._extents[id] = _Extent(base, room)
+
+    def base(self, id: str) -> int:
+        """Slot of the sequence's position 0."""
+        return self._extents[id].base
+
+    def reserve(self, id: str, count: int) -> np.ndarray:
+        """Lend ``count`` scratch slots after the committed tokens, int64 [count].
+
+        Raises:
+            CacheFullError: the sequence asked for more than it was opened with.
+        """
+        extent = self._extents[id]
+        if extent.used + count > extent.room:
+            raise CacheFullError(f"sequence {id} has {extent.room - extent.used} slots left")
+        return np.arange(count) + extent.base + extent.used
+
+    def commit(self, id: str, kept: np.ndarray) -> None:
+        """Keep the lent slots with these ascending indices, in order; forget the others."""
+        extent = self._extents[id]
+        first = extent.base + extent.used
+        targets = first + np.arange(len(kept))
+        self._move(first + kept, targets)
+        extent.used += len(kept)
+
+    def free(self, id: str) -> None:
+        """Give the slots back; whole prompt chunks stay readable until the room is needed."""
+        extent = self._extents.pop(id, None)
+        if extent is None:
+            return
+        if any(self._chunks.get(key) is extent for key in extent.keys):
+            extent.room = len(extent.keys) * self.chunk
+            self._retained[extent.base] = extent
+        else:
+            self._drop(extent)
+
+    def remember(self, id: str, keys: list[bytes]) -> None:
+        """Make the sequence's leading prefill chunks findable under these identities."""
+        extent = self._extents[id]
+        for key in keys[len(extent.keys) :]:
+            self._chunks.setdefault(key, extent)
+        extent.keys = keys
+
+    def match(self, id: str, keys: list[bytes]) -> int:
+        """Copy the longest known run of leading chunks into the sequence; tokens copied."""
+        count = 0
+        while count < len(keys) and keys[count] in self._chunks:
+            count += 1
+        if count == 0:
+            return 0
+        source, extent = self._chunks[keys[count - 1]], self._extents[id]
+        length = count * self.chunk
+        if source.base in self._retained:
+            self._retained.move_to_end(source.base)
+        self.store[:, :, :, extent.base : extent.base + length] = self.store[
+            :, :, :, source.base : source.base + length
+        ]
+        extent.used = length
+        self.remember(id, keys[:count])
+        return length
+
+    def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
+        if np.array_equal(sources, targets):
+            return
+        if self.store.device.type == "cpu":
+            raw = self.store.view(torch.uint16) if self.store.itemsize == 2 else self.store
+            move_rows(raw.numpy(), sources, targets)
+        else:
+            source = torch.as_tensor(sources, device=self.store.device)
+            self.store[:, :, :, torch.as_tensor(targets, device=self.store.device)] = self.store[
+                :, :, :, source
+            ]
+
+    def _gap(self, room: int) -> int | None:
+        """Base of the first gap of ``room`` slots, or None."""
+        free_from = 0
+        taken = sorted((*self._extents.values(), *self._retained.values()), key=lambda e: e.base)
+        for extent in taken:
+            if extent.base - free_from >= room:
+                return free_from
+            free_from = extent.base + extent.room
+        return free_from if self.slots - free_from >= room else None
+
+    def _drop(self, extent: _Extent) -> None:
+        for key in extent.keys:
+            if self._chunks.get(key) is extent:
+                del self._chunks[key]
+
+
+def chunk_keys(prompt: Prompt, chunk: int) -> list[bytes]:
+    """Identity of each whole chunk of a prompt together with everything before it.
+
+    Pictures count by content digest and place, so equal placeholders never stand for each other.
+    """
+    keys: list[bytes] = []
+    running = hashlib.sha256(chunk.to_bytes(8, "little"))
+    for start in range(0, len(prompt.ids) - chunk + 1, chunk):
+        running.update(np.ascontiguousarray(prompt.ids[start : start + chunk], np.int64).tobytes())
+        for media in prompt.media:
+            if media.start < start + chunk and media.start + media.length > start:
+                running.update(f"{media.digest}@{media.start}".encode())
+        keys.append(running.digest())
+    return keys

@@ -1,0 +1,173 @@
+"""Target: the model whose word is law. Any supported Hugging Face model, unmodified."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from mmspec.core.drafter import Facts, Needs
+from mmspec.core.errors import UnsupportedModelError
+from mmspec.model.attend import NAME, Step
+from mmspec.model.batch import Batch
+from mmspec.model.cache import KVCache
+from mmspec.model.families.family import Encoded, decode
+from mmspec.model.families.find import find_family
+from mmspec.model.packed import PackedLinear, pack_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mmspec.core.request import Media, Prompt
+
+Numerics = Literal["bitwise", "near-tie"]
+ENCODED_PICTURES = 64  # pictures whose features are kept, least recently used first out
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one forward pass gives.
+
+    Attributes:
+        logits: [T, V] of the rows that are not padding; None after a prefill chunk.
+        hidden: layer -> [T, H], for declared layers only.
+    """
+
+    logits: torch.Tensor | None
+    hidden: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+class Target:
+    """A loaded model behind one attention function and one packed forward pass.
+
+    Args:
+        model: a causal language or vision-language model of a supported family, in eval mode.
+            Its linear layers are repacked in place.
+        stop_tokens: ids that end a text.
+        numerics: ``bitwise`` (plain decoding and verification give the same bits) or ``near-tie``.
+        max_context: cap on sequence length; None takes the model's own.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        stop_tokens: frozenset[int] = frozenset(),
+        numerics: Numerics = "bitwise",
+        max_context: int | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.family = find_family(model)
+        self.numerics = numerics
+        text = model.config.get_text_config()
+        self.layers: int = text.num_hidden_layers
+        self.kv_heads: int = text.num_key_value_heads
+        heads: int = text.num_attention_heads
+        self.head_dim: int = getattr(text, "head_dim", None) or text.hidden_size // heads
+        limit: int = text.max_position_embeddings
+        self.max_context = limit if max_context is None else min(limit, max_context)
+        self.dtype: torch.dtype = self.family.decoder.dtype
+        self.device: torch.device = self.family.decoder.device
+        self.facts = Facts(
+            vocabulary=text.vocab_size,
+            context=self.max_context,
+            media_tokens=self.family.media_tokens,
+            stop_tokens=stop_tokens,
+            model=self,
+        )
+        nested = "text_config" in model.config.sub_configs
+        model.set_attn_implementation({"text_config": NAME} if nested else NAME)
+        if text._attn_implementation != NAME:  # noqa: SLF001  # the only place it can be read
+            raise UnsupportedModelError(f"{model.config.model_type}: attention cannot be replaced")
+        pack_model(self.family.decoder)
+        model.lm_head = _packed_head(model)
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+
+    def new_cache(self, slots: int, chunk: int, scratch: int) -> KVCache:
+        """An empty store for this model: ``slots`` tokens over all sequences."""
+        return KVCache(
+            (self.layers, self.kv_heads, self.head_dim),
+            slots,
+            dtype=self.dtype,
+            device=self.device,
+            chunk=chunk,
+            scratch=scratch,
+        )
+
+    def bytes_per_token(self) -> int:
+        """Bytes of keys and values one token takes."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The tokens' own embeddings, [..., H]."""
+        return self.model.get_input_embeddings()(tokens.to(self.device))
+
+    @torch.inference_mode()
+    def encode(self, media: Media) -> Encoded:
+        """Features of one picture, remembered by its digest."""
+        found = self._encoded.get(media.digest)
+        if found is None:
+            found = self._encoded[media.digest] = self.family.encode(media)
+            if len(self._encoded) > ENCODED_PICTURES:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(media.digest)
+        return found
+
+    def positions(self, prompt: Prompt) -> tuple[torch.Tensor, int]:
+        """Rotary positions of a prompt, int64 [P] or [3, P], and the shift of what follows."""
+        return self.family.positions(prompt)
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, cache: KVCache, needs: Needs = Needs()) -> Output:
+        """One packed pass: writes the rows' keys and values, reads what each row may see.
+
+        Logits are computed for trees only; hidden states for the layers in ``needs`` only.
+        """
+        embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
+        step = Step(cache.store, batch.layout)
+        extra = self.family.deepstack(batch.seen, batch.deepstack)
+        watched = _Watch(self.family.decoder, needs.layers)
+        with watched:
+            hidden = decode(
+                self.family.decoder, embeds, batch.positions.to(self.device), step, extra
+            )
+        kept = {layer: rows.flatten(0, 1)[: batch.count] for layer, rows in watched.seen.items()}
+        if step.is_chunk:
+            return Output(None, kept)
+        return Output(self.family.head(hidden).flatten(0, 1)[: batch.count], kept)
+
+
+class _Watch:
+    """Captures the output of some decoder layers for the length of a ``with`` block.
+
+    Layer i's output is read as the input of what follows it, because some families add picture
+    features after a layer has returned.
+    """
+
+    def __init__(self, decoder: nn.Module, layers: tuple[int, ...]) -> None:
+        self.seen: dict[int, torch.Tensor] = {}
+        following = [*list(decoder.layers)[1:], decoder.norm]
+        self._watched = [(layer, following[layer]) for layer in layers]
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> None:
+        for layer, module in self._watched:
+            self._hooks.append(module.register_forward_pre_hook(self._keep(layer)))
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _keep(self, layer: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            self.seen[layer] = args[0]
+
+        return hook
+
+
+def _packed_head(model: nn.Module) -> nn.Module:
+    """The language head, prepacked. A tied embedding keeps its own weight."""
+    head = model.lm_head
+    return PackedLinear(head.weight.data, None if head.bias is None else head.bias.data)
