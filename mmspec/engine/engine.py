@@ -69,7 +69,7 @@ class Engine:
     ) -> None:
         self.target = target
         self.config = config
-        self.stats = EngineStats()
+        self._stats = EngineStats()
         self.panel = Panel(drafters, target.facts.vocabulary)
         self.scheduler = Scheduler(config, self._admit)
         self._controller = controller or ConstantController(config)
@@ -126,25 +126,36 @@ class Engine:
             told += self._prefill(sequence, stop)
         if plan.decoding:
             told += self._decode(plan.decoding)
-        self.stats.steps += 1
-        self.stats.step_seconds += time.perf_counter() - began
+        self._stats.steps += 1
+        self._stats.step_seconds += time.perf_counter() - began
         return told
 
-    def gauge(self) -> EngineStats:
+    def close(self) -> None:
+        """Cancel everything."""
+        for flight in list(self._flights.values()):
+            self.cancel(flight.sequence.request.id)
+
+    @property
+    def stats(self) -> EngineStats:
         """The running totals, with the gauges read now."""
-        self.stats.running = len(self.scheduler.running)
-        self.stats.waiting = len(self.scheduler.waiting)
-        self.stats.cache_slots = self.cache.slots
-        self.stats.cache_used = self.cache.used
-        return self.stats
+        self._stats.running = len(self.scheduler.running)
+        self._stats.waiting = len(self.scheduler.waiting)
+        self._stats.cache_slots = self.cache.slots
+        self._stats.cache_used = self.cache.used
+        return self._stats
+
+    def reset(self) -> None:
+        """Forget remembered prompts and start counting anew; nothing may be in flight."""
+        self.cache.clear()
+        self._stats = EngineStats()
 
     def _admit(self, sequence: Sequence) -> None:
         """Give a sequence its memory, and what the prefix cache knows of its prompt."""
         self.cache.open(sequence.id, sequence.prompt_length + self._limit(sequence))
         keys = self._flights[sequence.id].chunk_keys
         sequence.cached = sequence.reused = self.cache.match(sequence.id, keys)
-        self.stats.prompt_tokens += sequence.prompt_length
-        self.stats.reused_tokens += sequence.reused
+        self._stats.prompt_tokens += sequence.prompt_length
+        self._stats.reused_tokens += sequence.reused
 
     def _prefill(self, sequence: Sequence, stop: int) -> list[Delta]:
         """Cache one chunk of a prompt; a fault ends this sequence alone."""
@@ -233,7 +244,7 @@ class Engine:
             self.cache.free(sequence.id)
             self.panel.forget(sequence.id)
             del self._flights[sequence.id]
-            self.stats.finished[reason] = self.stats.finished.get(reason, 0) + 1
+            self._stats.finished[reason] = self._stats.finished.get(reason, 0) + 1
         return Delta(
             request_id=sequence.request.id,
             choice=sequence.choice,
@@ -250,7 +261,7 @@ class Engine:
         """One timed pass of the target."""
         began = time.perf_counter()
         output = self.target.forward(batch, self.cache, self.panel.needs)
-        self.stats.model_seconds += time.perf_counter() - began
+        self._stats.model_seconds += time.perf_counter() - began
         return output
 
     def _budgets(self, sequences: list[Sequence]) -> list[Budget]:
@@ -279,10 +290,10 @@ class Engine:
 
     def _count(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         self._flights[sequence.id].tally.record(tree, kept, len(kept))
-        self.stats.passes += 1
-        self.stats.drafted += len(tree) - 1
-        self.stats.accepted += len(kept) - 1
-        self.stats.output_tokens += len(kept)
+        self._stats.passes += 1
+        self._stats.drafted += len(tree) - 1
+        self._stats.accepted += len(kept) - 1
+        self._stats.output_tokens += len(kept)
 
     def _tallies(self) -> dict[str, Tally]:
         return {id: flight.tally for id, flight in self._flights.items()}
