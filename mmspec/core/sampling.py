@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmspec.core.history import History
     from mmspec.core.request import Sampling
 
-_BINS_PER_NAT, _LAST_BIN = np.float32(16.0), np.float32(1023.0)
+_BINS_PER_NAT, _FLOOR = np.float32(16.0), np.float32(-64.0)  # of top-p's histogram
 
 
 class Law(NamedTuple):
@@ -161,7 +161,7 @@ def _nucleus(tokens: np.ndarray, weights: np.ndarray, top_p: float) -> np.ndarra
     A histogram of mass over weight finds where the goal is reached; only that bin is sorted.
     """
     chances = np.exp(weights)
-    bins = np.minimum(weights * -_BINS_PER_NAT, _LAST_BIN).astype(np.int32)
+    bins = (np.maximum(weights, _FLOOR) * -_BINS_PER_NAT).astype(np.int32)
     reached = np.cumsum(np.bincount(bins, chances))
     goal = top_p * reached[-1]
     last = int(np.searchsorted(reached, goal))

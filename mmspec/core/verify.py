@@ -55,7 +55,7 @@ def verify(
     trees: ListOf[TokenTree],
     logits: torch.Tensor,
     sequences: ListOf[Sequence],
-    eos: frozenset[int] = frozenset(),
+    stops: frozenset[int] = frozenset(),
 ) -> Verdict:
     """Accept what the target would have said anyway, and one token of its own.
 
@@ -63,7 +63,7 @@ def verify(
         trees: B trees, each rooted at the last decided token of its sequence.
         logits: [T, V], any float dtype and device, the rows of the trees one after another.
         sequences: B sequences; a stop token (see ``stop_tokens``) ends a walk and is in ``next``.
-        eos: the model's own stop ids.
+        stops: the model's own stop ids.
 
     Raises:
         ValueError: the rows are not as many as the nodes.
@@ -75,7 +75,7 @@ def verify(
     kept = np.full((len(trees), longest), -1, np.int32)
     counts, following = np.zeros(len(trees), np.int32), np.full(len(trees), -1, np.int64)
     bits = as_bits(logits)
-    stops = [stop_tokens(sequence.request.sampling, eos) for sequence in sequences]
+    ends = [stop_tokens(sequence.request.sampling, stops) for sequence in sequences]
     plain = [index for index, sequence in enumerate(sequences) if _is_plain(sequence)]
     if plain:
         _walk_plain(
@@ -83,15 +83,15 @@ def verify(
             np.concatenate([tree.parents for tree in trees]),
             starts,
             bits,
-            (np.array(plain), _pad([stops[index] for index in plain])),
+            (np.array(plain), _pad([ends[index] for index in plain])),
             (kept, counts, following),
         )
     faults = {index: _BROKEN for index in plain if following[index] < 0}
     for index in sorted(set(range(len(trees))).difference(plain)):
         rows = bits[starts[index] : starts[index + 1]]
-        pick = _target(trees[index], rows, sequences[index], stops[index])
+        pick = _target(trees[index], rows, sequences[index], ends[index])
         try:
-            path, token = walk(trees[index], pick, stops[index])
+            path, token = walk(trees[index], pick, ends[index])
         except EngineFaultError as error:
             faults[index] = str(error)
             continue

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from core.toy import Toy, random_tree, sequence, step
+
 from mmspec.core.request import Sampling
 from mmspec.core.tree import TokenTree
 

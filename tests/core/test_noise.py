@@ -107,8 +107,8 @@ def test_neighbouring_keys_are_independent():
         "swapped": gumbel(100, 0, 9, count),
         "token": gumbel(9, 0, 100, count + 1)[1:],
     }
-    for name, other in others.items():
-        other = law(other)
+    for name, noise in others.items():
+        other = law(noise)
         correlation = np.corrcoef(base, other)[0, 1]
         assert abs(correlation) < 4.5 / np.sqrt(count), name
         cells = np.histogram2d(base, other, bins=8, range=[[0, 1], [0, 1]])[0]
