@@ -31,9 +31,9 @@ def fuse(trees: ListOf[TokenTree], budget: Budget) -> TokenTree:
     """
     if not trees or any(tree.tokens[0] != trees[0].tokens[0] for tree in trees):
         raise ValueError("trees that are fused share their root")
-    only = trees[0]
-    if len(trees) == 1 and len(only) <= budget.nodes and len(only) <= budget.depth:
-        return only  # no path is longer than its tree, so nothing can be cut
+    trees = [tree for tree in trees if len(tree) > 1] or trees[:1]
+    if len(trees) == 1:
+        return trees[0].truncate(budget.depth).prune(budget.nodes)
     ends = np.cumsum(np.array([len(tree) for tree in trees]))
     fused = _fuse(
         np.concatenate([tree.tokens for tree in trees]),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of ``[drafters.retrieval.suffix]``."""
 
-    floor: float = 0.03  # least chance of acceptance for which a guess gets a row
+    floor: float = 0.02  # least chance of acceptance for which a guess gets a row
 
 
 class Suffix:

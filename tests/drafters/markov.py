@@ -1,0 +1,96 @@
+"""A toy target without a model: what comes next depends on the last token, and now and then not.
+
+Enough of the engine's loop to drive any drafter: prefill in chunks, then draft, walk, commit, tell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmspec.core.drafter import Budget, Facts, Observation
+from mmspec.core.request import Prompt, Request
+from mmspec.core.sequence import Sequence
+
+VOCABULARY = 32
+STOP, MEDIA = 30, 29
+FACTS = Facts(
+    vocabulary=VOCABULARY,
+    context=4096,
+    media_tokens=frozenset({MEDIA}),
+    stop_tokens=frozenset({STOP}),
+)
+TOP = 8
+
+
+def sequence(id: str, prompt: list[int] | np.ndarray) -> Sequence:
+    return Sequence(Request(id, Prompt(np.asarray(prompt, np.int64))), 0, 0)
+
+
+def prompt(seed: int, length: int = 60) -> np.ndarray:
+    """Repetitive text with a picture, a stop token and the last id of the vocabulary in it."""
+    noise = np.random.default_rng(seed)
+    phrase = noise.integers(0, 12, 9)
+    text = [*phrase, *noise.integers(0, 28, 6)] * (length // 15 + 1)
+    text[5:5] = [MEDIA] * 4
+    text[15] = STOP
+    text[20] = VOCABULARY - 1
+    return np.array([*text[:length], *phrase[:3]], np.int64)
+
+
+class Markov:
+    """Ranks successors by a fixed table; sometimes, by position, the second comes first."""
+
+    def __init__(self, seed: int = 0) -> None:
+        noise = np.random.default_rng(seed)
+        ranked = [noise.permutation(VOCABULARY) for _ in range(VOCABULARY)]
+        self.ranked = np.array([row[row != MEDIA] for row in ranked], np.int64)
+
+    def next(self, token: int, position: int) -> int:
+        """The token at ``position``, after ``token``."""
+        return int(self.ranked[token, 1 if position % 7 == 3 else 0])
+
+    def top(self, tokens: np.ndarray) -> np.ndarray:
+        return self.ranked[tokens, :TOP]
+
+
+def observation(parts: list[np.ndarray], nodes: list[np.ndarray], target: Markov) -> Observation:
+    """What a step showed: cached tokens and verified nodes of each sequence."""
+    node_tokens = np.concatenate(nodes)
+    return Observation(
+        offsets=np.cumsum([0, *map(len, parts)]).astype(np.int32),
+        tokens=np.concatenate(parts),
+        node_offsets=np.cumsum([0, *map(len, nodes)]).astype(np.int32),
+        node_tokens=node_tokens,
+        top=target.top(node_tokens) if len(node_tokens) else np.zeros((0, 0), np.int64),
+    )
+
+
+def prefill(drafter, sequences: list[Sequence], target: Markov, chunk: int = 16) -> None:
+    """Cache every prompt chunk by chunk, telling the drafter; decide the first token."""
+    nothing = np.zeros(0, np.int64)
+    for one in sequences:
+        while one.cached < one.prompt_length:
+            part = one.tokens[one.cached : one.cached + chunk]
+            one.cached += len(part)
+            if one.cached == one.prompt_length:
+                one.extend(np.array([target.next(one.tokens[-1], len(one))]))
+            drafter.observe([one], observation([part], [nothing], target))
+
+
+def step(drafter, sequences: list[Sequence], budgets: list[Budget], target: Markov) -> list:
+    """One round for a batch; returns the trees."""
+    trees = drafter.draft(sequences, budgets)
+    parts = []
+    for one, tree in zip(sequences, trees, strict=True):
+        node, start = 0, one.cached
+        while True:
+            token = target.next(int(tree.tokens[node]), len(one))
+            one.extend(np.array([token]))
+            below = np.flatnonzero((tree.parents == node) & (tree.tokens == token))
+            if not len(below):
+                break
+            node = int(below[0])
+        one.cached = len(one) - 1
+        parts.append(one.tokens[start : one.cached])
+    drafter.observe(sequences, observation(parts, [tree.tokens for tree in trees], target))
+    return trees

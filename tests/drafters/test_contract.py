@@ -1,0 +1,174 @@
+"""Every drafter there is, found by its address, held to what the engine relies on."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import pkgutil
+import types
+
+import msgspec
+import numpy as np
+import pytest
+from drafters.markov import FACTS, MEDIA, STOP, VOCABULARY, Markov, prefill, prompt, sequence, step
+
+import mmspec
+from mmspec.core.drafter import Budget
+
+WINGS = ("text", "vision", "longctx", "retrieval")
+BUDGETS = [Budget(1, 12), Budget(16, 0), Budget(16, 1), Budget(2, 12), Budget(16, 12)]
+
+
+def addresses() -> list[str]:
+    """Modules of the wings that have a ``build`` and a ``Config``."""
+    found = []
+    for wing in WINGS:
+        package = importlib.import_module(f"{mmspec.__name__}.{wing}")
+        for module in pkgutil.iter_modules(package.__path__):
+            names = vars(importlib.import_module(f"{package.__name__}.{module.name}"))
+            if "build" in names and "Config" in names:
+                found.append(f"{wing}.{module.name}")
+    return found
+
+
+@pytest.fixture(params=addresses())
+def build(request):
+    """Makes the drafter anew; skips one that cannot be made without a checkpoint."""
+    module = importlib.import_module(f"mmspec.{request.param}")
+    fields = msgspec.structs.fields(module.Config)
+    required = [field.name for field in fields if field.required]
+    if required:
+        pytest.skip(f"{request.param} needs {', '.join(required)}")
+    return lambda: module.build(module.Config(), FACTS)
+
+
+def same(one, other) -> bool:
+    names = ("tokens", "parents", "scores", "source")
+    return all(getattr(one, n).tobytes() == getattr(other, n).tobytes() for n in names)
+
+
+def test_the_wings_hold_drafters():
+    assert {"retrieval.suffix", "retrieval.recycling"} <= set(addresses())
+
+
+def test_options_unknown_to_a_drafter_are_refused():
+    for address in addresses():
+        config = importlib.import_module(f"mmspec.{address}").Config
+        assert config.__struct_config__.frozen
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"no such option": 1}, config)
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_trees_are_well_formed_and_within_budget(build, budget):
+    drafter, target = build(), Markov()
+    batch = [sequence(str(index), prompt(index)) for index in range(3)]
+    prefill(drafter, batch, target)
+    for _ in range(25):
+        roots = [one.tokens[-1] for one in batch]
+        for root, tree in zip(roots, step(drafter, batch, [budget] * 3, target), strict=True):
+            tree.check()
+            assert tree.tokens[0] == root
+            assert len(tree) <= budget.nodes
+            assert tree.depths().max() <= budget.depth
+            assert not tree.source.any()
+            assert tree.tokens.dtype == np.int64
+            assert tree.parents.dtype == np.int32
+            assert tree.scores.dtype == np.float32
+
+
+def test_nothing_is_proposed_outside_the_vocabulary_below_a_stop_or_into_a_picture(build):
+    drafter, target = build(), Markov()
+    texts = [
+        prompt(0),
+        [31, 30, 29, 29, 31, 30, 5, 31, 30],
+        [40, 31, 1000, 31, 40, 31],
+        [MEDIA] * 9,
+    ]
+    batch = [sequence(str(index), text) for index, text in enumerate(texts)]
+    for one in batch:  # an id beyond the vocabulary may stand in a prompt, as a picture's does
+        one.cached = one.prompt_length - 1
+    trees = drafter.draft(batch, [Budget(64, 12)] * len(batch))
+    batch = [sequence(f"{index}/long", prompt(index)) for index in range(3)]
+    prefill(drafter, batch, target)
+    for _ in range(25):
+        trees += step(drafter, batch, [Budget(64, 12)] * 3, target)
+    assert any(len(tree) > 1 for tree in trees)
+    for tree in trees:
+        guesses, above = tree.tokens[1:], tree.parents[1:]
+        assert np.all((guesses >= 0) & (guesses < VOCABULARY))
+        assert not np.any(guesses == MEDIA)
+        assert not np.any((tree.tokens[above] == STOP) & (above > 0))
+
+
+def test_guessing_teaches_nothing(build):
+    drafter, target = build(), Markov()
+    batch = [sequence(str(index), prompt(index)) for index in range(2)]
+    prefill(drafter, batch, target)
+    for _ in range(10):
+        budgets = [Budget(16, 12)] * 2
+        first = drafter.draft(batch, budgets)
+        drafter.draft(batch, [Budget(64, 3)] * 2)
+        again = drafter.draft(batch, budgets)
+        assert all(map(same, first, again))
+        step(drafter, batch, budgets, target)
+
+
+def test_no_sequence_sees_another(build):
+    """The second sequence's trees are the same bytes beside a canary and alone."""
+    alone, beside = [], []
+    for company, trees in ((False, alone), (True, beside)):
+        drafter, target = build(), Markov()
+        one = sequence("b", prompt(1))
+        batch = [one]
+        if company:
+            canary = sequence("a", [*prompt(1), *prompt(7), *prompt(1)[:20]])
+            batch = [canary, one]
+            prefill(drafter, [canary], Markov(5))
+        prefill(drafter, [one], target)
+        for _ in range(15):
+            trees.append(step(drafter, batch, [Budget(16, 12)] * len(batch), target)[-1])
+        drafter.forget("a/0")
+        trees.append(drafter.draft([one], [Budget(16, 12)])[0])
+    assert any(len(tree) > 1 for tree in alone)
+    assert all(map(same, alone, beside))
+
+
+def held(drafter) -> tuple[int, int]:
+    """Objects and array bytes reachable from ``drafter``, code and types left out."""
+    code = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+    queue, seen, size = [drafter], {id(drafter)}, 0
+    while queue:
+        thing = queue.pop()
+        size += thing.nbytes if isinstance(thing, np.ndarray) else 0
+        for other in gc.get_referents(thing):
+            if id(other) not in seen and not isinstance(other, code):
+                seen.add(id(other))
+                queue.append(other)
+    return len(seen), size
+
+
+def test_forgetting_frees_everything_and_leaves_no_trace(build):
+    drafter, target = build(), Markov()
+    before = held(drafter)
+    batch = [sequence(str(index), prompt(index)) for index in range(3)]
+    prefill(drafter, batch, target)
+    for _ in range(5):
+        step(drafter, batch, [Budget(16, 12)] * 3, target)
+    assert held(drafter) > before
+    for one in [*batch, batch[0]]:  # unknown ids are fine
+        drafter.forget(one.id)
+    assert held(drafter) == before
+    fresh = build()
+    trees = []
+    for mind in (drafter, fresh):  # an id used again is another text
+        again = sequence("0", prompt(9))
+        prefill(mind, [again], target)
+        trees.append([step(mind, [again], [Budget(16, 12)], target)[0] for _ in range(5)])
+    assert all(map(same, *trees))
+
+
+def test_an_empty_batch_is_fine(build):
+    drafter = build()
+    drafter.forget("nobody")
+    assert drafter.draft([], []) == []
