@@ -1,0 +1,178 @@
+"""The routes: litestar carries the bytes, everything about their meaning is elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Litestar, Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.response import Stream
+
+from mmspec import __version__
+from mmspec.serve.chat import read_chat
+from mmspec.serve.completions import read_completion
+from mmspec.serve.door import VISIT
+from mmspec.serve.errors import HttpError, from_exception, overloaded, unknown_model
+from mmspec.serve.stream import Call, Wording, collect, events
+from mmspec.serve.ticket import ClientGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from litestar.types import ControllerRouterHandler
+
+    from mmspec.serve.service import Service
+
+log = logging.getLogger(__name__)
+JSON = "application/json"
+
+
+def create_app(service: Service) -> Litestar:
+    """The application without its door; the bridge starts and stops with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        service.bridge.start()
+        try:
+            yield
+        finally:
+            await service.bridge.close()
+            service.workers.shutdown(wait=False, cancel_futures=True)
+
+    return Litestar(
+        route_handlers=[*generation_routes(service), *model_routes(service), *health(service)],
+        lifespan=[lifespan],
+        exception_handlers={HTTPException: explain, Exception: explain},
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,  # the door has counted it
+        debug=False,
+    )
+
+
+def generation_routes(service: Service) -> list[ControllerRouterHandler]:
+    """The two routes that generate."""
+
+    @post("/v1/chat/completions", status_code=200)
+    async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await generate(service, request, read_chat)
+
+    @post("/v1/completions", status_code=200)
+    async def completions(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await generate(service, request, read_completion)
+
+    return [chat, completions]
+
+
+async def generate(
+    service: Service,
+    request: Request[Any, Any, Any],
+    read: Callable[[Service, bytes, str], tuple[Call, Wording]],
+) -> Response[Any]:
+    """Read a body, ask the engine, word the answer.
+
+    Raises:
+        MmspecError: the body or the engine's answer to it; nothing has been sent yet.
+    """
+    visit = request.scope[VISIT]  # type: ignore[literal-required]
+    body = await request.body()
+    call, wording = await service.heavy(read, service, body, visit.id)
+    answer = await service.ask(visit, call)
+    headers = {"x-mmspec-queue-ms": str(visit.milliseconds)}
+    if call.ignored:
+        headers["x-mmspec-ignored-fields"] = ",".join(call.ignored)
+    if not call.stream:
+        reply = await collect(answer, call, wording)
+        return Response(msgspec.json.encode(reply), media_type=JSON, headers=headers)
+    await answer.first(service.patience)
+    headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return Stream(
+        events(answer, call, wording, service.heartbeat),
+        media_type="text/event-stream",
+        headers=headers,
+    )
+
+
+def model_routes(service: Service) -> list[ControllerRouterHandler]:
+    """What is served."""
+    processor = service.processor
+    card = {
+        "id": processor.name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "mmspec",
+        "max_model_len": service.max_context,
+        "mmspec": {
+            "modalities": ["text", "image"] if processor.accepts_images else ["text"],
+            "drafters": list(service.drafters),
+        },
+    }
+
+    @get("/v1/models")
+    async def models() -> Response[Any]:
+        return reply({"object": "list", "data": [card]})
+
+    @get("/v1/models/{name:path}")
+    async def model(request: Request[Any, Any, Any]) -> Response[Any]:
+        name = str(request.path_params["name"]).removeprefix("/")
+        if name != processor.name:
+            raise unknown_model(name)
+        return reply(card)
+
+    @get("/version")
+    async def version() -> Response[Any]:
+        return reply({"version": __version__})
+
+    @get("/metrics")
+    async def metrics() -> Response[Any]:
+        text = service.metrics.render()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return [models, model, version, metrics]
+
+
+def health(service: Service) -> list[ControllerRouterHandler]:
+    """For supervisors and balancers; these need no key."""
+    bridge = service.bridge
+
+    @get("/live")
+    async def live() -> Response[Any]:
+        return reply({"status": "ok"})
+
+    @get("/health")
+    async def healthy() -> Response[Any]:
+        if not bridge.alive or bridge.heartbeat_age > service.dead_seconds:
+            raise overloaded("the engine is not running", 10.0)
+        return reply({"status": "ok"})
+
+    @get("/ready")
+    async def ready() -> Response[Any]:
+        if bridge.draining or not bridge.alive or bridge.open_calls >= service.max_calls:
+            raise overloaded("not ready for more requests", 1.0)
+        return reply({"status": "ok"})
+
+    return [live, healthy, ready]
+
+
+def reply(value: object) -> Response[Any]:
+    """JSON, status 200."""
+    return Response(msgspec.json.encode(value), media_type=JSON)
+
+
+def explain(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Any exception as an answer in OpenAI's shape."""
+    if isinstance(error, ClientGoneError):
+        return Response(b"", status_code=499)  # goes nowhere
+    if isinstance(error, HTTPException):
+        known = HttpError(error.status_code, error.detail, headers=error.headers)
+    else:
+        known = from_exception(error)
+        if known.status == 500:
+            log.error("unexpected failure", exc_info=error)
+    return Response(
+        known.body.encode(), status_code=known.status, media_type=JSON, headers=known.headers
+    )

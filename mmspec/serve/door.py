@@ -1,0 +1,218 @@
+"""The outermost layer: who may enter, how much they may carry, and who has left.
+
+A plain ASGI wrapper, so that nothing - not even an unknown path - is answered without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from mmspec.serve.errors import HttpError, overloaded, too_large, unauthorized
+from mmspec.serve.visit import Visit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from mmspec.serve.metrics import Metrics
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Any, Any, Any], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+VISIT = "mmspec.visit"  # where the app finds the visit in its scope
+OPEN_PATHS = frozenset({"/health", "/live", "/ready"})  # all else needs a key where keys are set
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_LINGER_SECONDS = 2.0
+_BODIES = 8  # bodies of full size that may wait in memory together
+
+
+class Door:
+    """Wraps an ASGI application.
+
+    Args:
+        app: what is behind the door.
+        metrics: told of every visit.
+        api_keys: bearer keys; empty: everybody may enter.
+        max_body_bytes: longer bodies get a 413, declared or not, and are not read to the end.
+        max_calls: POST requests inside at a time; more get a 503.
+        body_seconds: a body must arrive within this.
+        stall_seconds: a client that takes nothing for so long is gone.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        metrics: Metrics,
+        *,
+        api_keys: tuple[str, ...] = (),
+        max_body_bytes: int = 64 << 20,
+        max_calls: int = 512,
+        body_seconds: float = 60.0,
+        stall_seconds: float = 30.0,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._keys = [sha256(key.encode()).digest() for key in api_keys]
+        self._max_body = max_body_bytes
+        self._max_calls = max_calls
+        self._body_seconds = body_seconds
+        self._stall_seconds = stall_seconds
+        self._inside = 0
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event loop call (ASGI)."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._visit(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        asked = headers.get(b"x-request-id", "")
+        visit = Visit(asked if _SAFE_ID.match(asked) else secrets.token_hex(12))
+        scope[VISIT] = visit
+        write = self._writer(visit, send)
+        size = 0
+        self._inside += scope["method"] == "POST"
+        try:
+            self._check(scope, headers)
+            body = await self._read(receive)
+            size = len(body)
+            self._held_bytes += size
+            await self._inner(scope, body, receive, write, visit)
+        except HttpError as refusal:
+            await _refuse(refusal, receive, write)
+        except _GoneBeforeBodyError:
+            visit.leave()
+        finally:
+            visit.close()
+            self._held_bytes -= size
+            self._inside -= scope["method"] == "POST"
+            self._metrics.visited(visit, scope["path"])
+            log.info(
+                "%s %s %.100r %d %d ms",
+                visit.id, scope["method"], scope["path"], visit.status if visit.complete else 499,
+                visit.milliseconds,
+            )  # fmt: skip
+
+    def _check(self, scope: Scope, headers: dict[bytes, str]) -> None:
+        """Refuse before a byte of the body is read."""
+        if self._keys and scope["path"] not in OPEN_PATHS:
+            scheme, _, key = headers.get(b"authorization", "").partition(" ")
+            digest = sha256(key.strip().encode()).digest()
+            # Every key is compared, so that time tells nothing about which came close.
+            matches = [hmac.compare_digest(digest, known) for known in self._keys]
+            if scheme.lower() != "bearer" or not any(matches):
+                raise unauthorized()
+        declared = headers.get(b"content-length", "0")
+        if declared.isdecimal() and int(declared[:20]) > self._max_body:
+            raise too_large(self._max_body)
+        if self._inside > self._max_calls or self._held_bytes > _BODIES * self._max_body:
+            raise overloaded("too many requests at once", 1.0)
+
+    async def _read(self, receive: Receive) -> bytes:
+        """The whole body, counted as it comes."""
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _GoneBeforeBodyError
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > self._max_body:
+                        raise too_large(self._max_body)
+                    more = message.get("more_body", False)
+        except TimeoutError as error:
+            headers = {"connection": "close"}
+            raise HttpError(408, "the body took too long", headers=headers) from error
+        return b"".join(parts)
+
+    async def _inner(
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, visit: Visit
+    ) -> None:
+        """Run the application; it hears of a disconnect, and its tickets are freed at once."""
+        unread = [body]
+
+        async def replay() -> Message:
+            if unread:
+                return {"type": "http.request", "body": unread.pop(), "more_body": False}
+            await visit.left.wait()
+            return {"type": "http.disconnect"}
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            visit.leave()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self._app(scope, replay, send)
+        finally:
+            watcher.cancel()
+
+    def _writer(self, visit: Visit, send: Send) -> Send:
+        """``send`` that names the visit in the headers and gives up on readers that stall."""
+
+        async def write(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+                extra = [
+                    (b"x-request-id", visit.id.encode()),
+                    (b"openai-processing-ms", b"%d" % visit.milliseconds),
+                ]
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            try:
+                async with asyncio.timeout(self._stall_seconds):
+                    await send(message)
+            except TimeoutError:
+                visit.leave()
+                return
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                visit.complete = not visit.left.is_set()
+
+        return write
+
+
+class _GoneBeforeBodyError(Exception):
+    """The client hung up while sending."""
+
+
+async def _refuse(refusal: HttpError, receive: Receive, send: Send) -> None:
+    """Send a refusal; one that closes the connection lingers a moment.
+
+    Closing on a client that is still sending resets the connection, and the reset may overtake
+    the answer. So the answer goes first and what still arrives is dropped, within bounds.
+    """
+    body = refusal.body.encode()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **refusal.headers,
+    }
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if headers.get("connection") == "close":
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while (message := await receive())["type"] == "http.request":
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

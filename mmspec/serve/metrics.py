@@ -1,0 +1,119 @@
+"""Prometheus metrics under vLLM's stems, prefixed ``mmspec_``, in a registry of their own.
+
+Derived by whoever reads them: mean acceptance length = 1 + accepted / drafts; acceptance rate =
+accepted / draft tokens. ``num_drafts`` counts target passes after prefill, one a sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mmspec.engine.stats import EngineStats
+    from mmspec.serve.bridge import Bridge
+    from mmspec.serve.visit import Visit
+
+_FIRST_TOKEN = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40,
+    80, 160, 640, 2560,
+)  # fmt: skip
+_LATENCY = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920)
+_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
+# Paths that may be label values; anything else a stranger asks for is "other".
+_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models", "/metrics"})
+
+
+class Gauged(Protocol):
+    """The engine, as far as it is measured."""
+
+    def gauge(self) -> EngineStats:
+        """Running totals and gauges of now; reads only, so any thread may call it."""
+        ...
+
+
+class Metrics:
+    """Counts what visits did; engine totals are read when somebody asks."""
+
+    def __init__(self, engine: Gauged, bridge: Bridge) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(engine, bridge))
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"mmspec_{name}", text, labels, registry=self._registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"mmspec_{name}", text, buckets=buckets, registry=self._registry)
+
+        self._visits = counter("http_requests", "Visits by route and status", ("route", "status"))
+        self._disconnects = counter("client_disconnects", "Clients that hung up early")
+        self._success = counter("request_success", "Choices by end", ("finished_reason",))
+        self._prompt = counter("prompt_tokens", "Prompt tokens of answered calls")
+        self._generation = counter("generation_tokens", "Tokens that clients saw")
+        self._first = histogram("time_to_first_token_seconds", "From arrival", _FIRST_TOKEN)
+        self._token = histogram(
+            "request_time_per_output_token_seconds", "After the first news", _TOKEN
+        )
+        self._whole = histogram("e2e_request_latency_seconds", "From arrival", _LATENCY)
+
+    def visited(self, visit: Visit, path: str) -> None:
+        """Count one visit that has ended."""
+        route = path if path in _ROUTES else "other"
+        self._visits.labels(route, visit.status if visit.complete else 499).inc()
+        if not visit.complete:
+            self._disconnects.inc()
+        answer = visit.answer
+        if answer is None or answer.first_news is None:
+            return
+        usage = answer.usage()
+        self._prompt.inc(usage.prompt_tokens)
+        self._generation.inc(usage.completion_tokens)
+        self._first.observe(answer.first_news - visit.started)
+        self._whole.observe(time.monotonic() - visit.started)
+        later = usage.completion_tokens - len(answer.choices)
+        if later > 0:
+            self._token.observe((answer.last_news - answer.first_news) / later)
+        for choice in answer.choices:
+            self._success.labels(choice.finish_reason or "abort").inc()
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
+
+
+class _EngineCollector(Collector):
+    """The engine's own totals."""
+
+    def __init__(self, engine: Gauged, bridge: Bridge) -> None:
+        self._engine = engine
+        self._bridge = bridge
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the engine now."""
+        stats = self._engine.gauge()
+        used = stats.cache_used / stats.cache_slots if stats.cache_slots else 0.0
+        gauges = {
+            "num_requests_running": ("Sequences in the batch", stats.running),
+            "num_requests_waiting": ("Sequences in the queue", stats.waiting),
+            "kv_cache_usage_perc": ("Share of the key-value slots in use, 0 to 1", used),
+            "engine_heartbeat_age_seconds": ("Since the last step", self._bridge.heartbeat_age),
+        }
+        counters = {
+            "engine_steps": ("Steps", stats.steps),
+            "engine_step_seconds": ("Time in steps", stats.step_seconds),
+            "engine_model_seconds": ("Time in the model, of that", stats.model_seconds),
+            "prompt_tokens_cached": ("Prompt tokens from the prefix cache", stats.reused_tokens),
+            "spec_decode_num_drafts": ("Target passes after prefill", stats.passes),
+            "spec_decode_num_draft_tokens": ("Drafted and verified tokens", stats.drafted),
+            "spec_decode_num_accepted_tokens": ("Accepted of those", stats.accepted),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"mmspec_{name}", text, value=value)
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(f"mmspec_{name}", text, value=value)

@@ -1,0 +1,110 @@
+"""What every route needs: the engine's bridge, the processor, limits, and hands for heavy work."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from mmspec.model.detokenize import Pieces
+from mmspec.serve.answer import Answer
+from mmspec.serve.errors import unknown_model
+from mmspec.vision.media import DEFAULT_LIMITS, MediaLimits
+from mmspec.vision.prompt import ChatProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mmspec.core.request import Prompt
+    from mmspec.serve.bridge import Bridge
+    from mmspec.serve.metrics import Metrics
+    from mmspec.serve.stream import Call
+    from mmspec.serve.visit import Visit
+
+T = TypeVar("T")
+
+
+class WireProcessor(ChatProcessor, Pieces, Protocol):
+    """The model's processor, as far as the server uses it."""
+
+    @property
+    def name(self) -> str:
+        """The id clients ask for."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Token ids lie below this."""
+        ...
+
+    def text(self, text: str) -> Prompt:
+        """A plain text prompt."""
+        ...
+
+    def ids(self, ids: list[int]) -> Prompt:
+        """A prompt of token ids."""
+        ...
+
+    def decode(self, ids: Any) -> str:
+        """Token ids as text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One model, served.
+
+    Attributes:
+        max_context: positions of the model.
+        max_calls: calls at a time; the server is not ready for more.
+        dead_seconds: a busy engine that has not finished a step for so long is not healthy.
+        drafters: addresses of the drafters at work.
+        heartbeat: seconds of silence before a stream says that it still lives.
+        patience: seconds a stream waits for its first news before it opens with status 200.
+        workers: threads that decode pictures, fill templates and tokenise.
+    """
+
+    bridge: Bridge
+    processor: WireProcessor
+    metrics: Metrics
+    max_context: int
+    max_calls: int = 288
+    dead_seconds: float = 60.0
+    drafters: tuple[str, ...] = ()
+    media: MediaLimits = DEFAULT_LIMITS
+    heartbeat: float = 10.0
+    patience: float = 1.0
+    workers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="mmspec-prepare")
+    )
+
+    async def heavy(self, work: Callable[..., T], *values: Any) -> T:
+        """Run blocking work off the event loop; at most as many at once as there are workers."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work, *values)
+
+    async def ask(self, visit: Visit, call: Call) -> Answer:
+        """Hand requests to the engine; everything they hold is freed when the visit ends.
+
+        Raises:
+            BadRequestError: the engine refuses one.
+            OverloadedError: no room, or shutting down.
+            EngineFaultError: the engine is dead.
+            ClientGoneError: the client left meanwhile.
+        """
+        ticket = await self.bridge.submit(call.requests)
+        visit.adopt(ticket)
+        answer = Answer(
+            ticket, call.requests, self.processor, call.skip_special, reports=call.report
+        )
+        visit.answer = answer
+        return answer
+
+    def check_model(self, name: str) -> None:
+        """Refuse another model's name.
+
+        Raises:
+            HttpError: 404.
+        """
+        if name != self.processor.name:
+            raise unknown_model(name)

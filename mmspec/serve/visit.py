@@ -1,0 +1,62 @@
+"""One HTTP request while it is with us, and what must be let go when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from mmspec.serve.ticket import ClientGoneError
+
+if TYPE_CHECKING:
+    from mmspec.serve.answer import Answer
+    from mmspec.serve.ticket import Ticket
+
+
+class Visit:
+    """However a request ends - answer, refusal, fault, disconnect - ``close`` frees what it held.
+
+    Attributes:
+        id: the request id of logs and headers.
+        started: ``time.monotonic`` at arrival.
+        left: set once the client is gone, or has its whole answer.
+        status: of the answer; 0 until it starts.
+        complete: whether the answer was sent to its end.
+        answer: what was generated, if anything.
+    """
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.started = time.monotonic()
+        self.left = asyncio.Event()
+        self.status = 0
+        self.complete = False
+        self.answer: Answer | None = None
+        self._tickets: list[Ticket] = []
+
+    @property
+    def milliseconds(self) -> int:
+        """Since arrival."""
+        return int((time.monotonic() - self.started) * 1000)
+
+    def adopt(self, ticket: Ticket) -> None:
+        """Free this ticket when the visit ends.
+
+        Raises:
+            ClientGoneError: it has ended already.
+        """
+        self._tickets.append(ticket)
+        if self.left.is_set():
+            ticket.abandon()
+            raise ClientGoneError("the client is gone")
+
+    def leave(self) -> None:
+        """The client hung up, or has all it wanted."""
+        self.left.set()
+        for ticket in self._tickets:
+            ticket.abandon()
+
+    def close(self) -> None:
+        """Nothing more will be sent."""
+        for ticket in self._tickets:
+            ticket.cancel()

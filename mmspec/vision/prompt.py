@@ -1,0 +1,166 @@
+"""OpenAI messages to a prompt: the one way in, for the server and for Python alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+from mmspec.core.errors import BadRequestError
+from mmspec.vision import media
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmspec.core.request import Prompt
+
+MAX_MESSAGES = 2048
+MAX_PARTS = 4096
+CHARACTERS_A_TOKEN = 8  # longer text than this per token of context is refused unread
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_IMAGE_PARTS = ("image_url", "input_image", "image")
+
+
+class ChatProcessor(Protocol):
+    """The part of the model's processor that turns a conversation into token ids."""
+
+    @property
+    def accepts_images(self) -> bool:
+        """Whether the model has eyes."""
+        ...
+
+    def chat(
+        self,
+        messages: list[dict[str, Any]],
+        images: list[Image.Image],
+        add_generation_prompt: bool = True,
+    ) -> Prompt:
+        """Template and tokenise; image parts read ``{"type": "image"}``, pictures in order."""
+        ...
+
+
+def compose(
+    messages: Sequence[Any],
+    processor: ChatProcessor,
+    limits: media.MediaLimits = media.DEFAULT_LIMITS,
+    *,
+    max_context: int | None = None,
+    add_generation_prompt: bool = True,
+) -> Prompt:
+    """Check and decode a conversation, then template and tokenise it.
+
+    Content is a string or a list of parts. A picture is ``{"type": "image_url", "image_url":
+    {"url": "data:image/png;base64,..."}}`` or, from Python, ``{"type": "image", "image": ...}``
+    with a PIL image, encoded bytes or a ``pathlib.Path``. A plain string is never a path.
+
+    Args:
+        messages: the conversation, in OpenAI's shape.
+        processor: the target's own.
+        limits: bounds on pictures.
+        max_context: positions of the model; far longer text is refused before tokenising.
+        add_generation_prompt: open the assistant's turn.
+
+    Raises:
+        BadRequestError: with the dotted path of the field at fault.
+    """
+    if not messages or len(messages) > MAX_MESSAGES:
+        raise BadRequestError(f"messages takes 1 to {MAX_MESSAGES} messages", "messages")
+    reader = _Reader(limits, processor.accepts_images, max_context)
+    told = [reader.message(message, f"messages.{i}") for i, message in enumerate(messages)]
+    return processor.chat(told, reader.images, add_generation_prompt)
+
+
+def check_characters(count: int, max_context: int | None, param: str) -> None:
+    """Refuse text that cannot fit, before it costs a tokeniser's time.
+
+    Raises:
+        BadRequestError: ``context_length_exceeded``.
+    """
+    if max_context is not None and count > CHARACTERS_A_TOKEN * max_context:
+        raise BadRequestError(
+            f"this model's context is {max_context} tokens; the prompt has {count} characters, "
+            f"more than {CHARACTERS_A_TOKEN * max_context}",
+            param,
+            "context_length_exceeded",
+        )
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One pass over a conversation, collecting pictures and counting what has a bound."""
+
+    limits: media.MediaLimits
+    accepts_images: bool
+    max_context: int | None
+    images: list[Image.Image] = field(default_factory=list)
+    parts: int = 0
+    characters: int = 0
+    decoded_bytes: int = 0
+
+    def message(self, message: Any, path: str) -> dict[str, Any]:
+        if not isinstance(message, dict):
+            raise BadRequestError("a message is an object with role and content", path)
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            allowed = ", ".join(_ROLES)
+            raise BadRequestError(f"role must be one of {allowed}", f"{path}.role")
+        if message.get("tool_calls") or message.get("function_call"):
+            raise BadRequestError(
+                "tool calls are not supported", f"{path}.tool_calls", "unsupported_parameter"
+            )
+        content = message.get("content")
+        if isinstance(content, list):
+            told: Any = [self.part(part, f"{path}.content.{i}") for i, part in enumerate(content)]
+        else:
+            told = self.text(content, f"{path}.content")
+        return {"role": _ROLES[role], "content": told}
+
+    def part(self, part: Any, path: str) -> dict[str, str]:
+        self.parts += 1
+        if self.parts > MAX_PARTS:
+            raise BadRequestError(f"messages may have up to {MAX_PARTS} parts", path)
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _TEXT_PARTS:
+            return {"type": "text", "text": self.text(part.get("text"), f"{path}.text")}
+        if kind in _IMAGE_PARTS:
+            self.picture(part.get(kind, part.get("image_url")), f"{path}.{kind}")
+            return {"type": "image"}
+        raise BadRequestError(
+            "a content part is an object whose type is text or image_url", f"{path}.type"
+        )
+
+    def text(self, text: Any, path: str) -> str:
+        if not isinstance(text, str):
+            raise BadRequestError("expected a string", path)
+        self.characters += len(text)
+        check_characters(self.characters, self.max_context, path)
+        return text
+
+    def picture(self, source: Any, path: str) -> None:
+        if not self.accepts_images:
+            raise BadRequestError("this model reads text only", path, "unsupported_parameter")
+        if len(self.images) >= self.limits.max_images:
+            count = self.limits.max_images
+            raise BadRequestError(f"a request may have up to {count} images", path)
+        image = self.open(source, path)
+        self.decoded_bytes += 3 * image.width * image.height
+        if self.decoded_bytes > self.limits.max_decoded_bytes:
+            raise BadRequestError("the images are too large together", path, "image_too_large")
+        self.images.append(image)
+
+    def open(self, source: Any, path: str) -> Image.Image:
+        if isinstance(source, dict):
+            source, path = source.get("url"), f"{path}.url"
+        if isinstance(source, Image.Image):  # from Python only: JSON has no such value
+            media.check_size(source.size, self.limits, path)
+            return media.to_rgb(source)
+        if isinstance(source, Path):
+            source = source.read_bytes()
+        elif isinstance(source, str):
+            source = media.parse_data_uri(source, self.limits, path)
+        if not isinstance(source, bytes):
+            raise BadRequestError("expected a data: URI", path, "invalid_image_url")
+        return media.decode(source, self.limits, path)
