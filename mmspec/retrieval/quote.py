@@ -27,6 +27,7 @@ from mmspec.retrieval.automaton import (
 from mmspec.retrieval.frontier import pop, push
 
 WIDTH = 32  # continuations of one node looked at
+SUFFIXES = 8  # suffixes of one node asked, longest first
 SURE = 0.99  # no guess is surer than this, and none less sure than its complement
 PARENT, GUESS, STATE, MATCH = 0, 1, 2, 3  # columns of a frontier row
 
@@ -96,7 +97,8 @@ def grow(  # compiled: an array an argument
         closed = depths[node] >= depth
         for stop in stops:
             closed = closed or (node > 0 and tokens[node] == stop)
-        while state > 0 and chance >= floor and not closed:
+        asked = SUFFIXES if closed else 0
+        while state > 0 and chance >= floor and asked < SUFFIXES:
             trusted = min(max(trust[bucket(length)], 1.0 - SURE), SURE)
             some, total = _continuations(states, edges, state, known, found)
             for edge in found[:some]:
@@ -108,7 +110,9 @@ def grow(  # compiled: an array an argument
                     items[rows, STATE], items[rows, MATCH] = target, length + 1
                     size = push(keys, order, size, rows)
                     rows += 1
-            chance *= 1.0 - trusted
+            if some > 0:  # a suffix that has nothing to say, as at the text's end, costs nothing
+                chance *= 1.0 - trusted
+            asked += 1
             known = states[state, EDGES]
             state = states[state, LINK]
             length = states[max(state, 0), LENGTH]

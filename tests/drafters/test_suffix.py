@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmspec.core.drafter import Budget, Facts
 from mmspec.retrieval.automaton import BUCKET, Automaton
-from mmspec.retrieval.quote import SURE, grow
+from mmspec.retrieval.quote import SUFFIXES, SURE, grow
 from mmspec.retrieval.suffix import Config, Suffix, build
 
 NO_STOPS = np.array([], np.int64)
@@ -26,15 +26,16 @@ def tree_of(drafter: Suffix, prompt, budget: Budget = Budget(16, 12), id: str = 
 def offers(text: list[int], words: list[int], trust: np.ndarray) -> dict[int, float]:
     """Chance of each next token after ``words``, by shorter and shorter suffixes, excluding."""
     chances: dict[int, float] = {}
-    escape, known, length = 1.0, set(), len(words)
-    while words:
+    escape, known, length, asked = 1.0, set(), len(words), 0
+    while words and asked < SUFFIXES:
+        asked += 1
         trusted = min(max(trust[BUCKET[min(length, 25)]], 1 - SURE), SURE)
         ends = occurrences(text, words)
         tokens = {text[end] for end in ends if end < len(text)} - {MEDIA}
         counts = {token: len(occurrences(text, [*words, token])) for token in tokens - known}
         for token, count in counts.items():
             chances[token] = escape * trusted * count / sum(counts.values())
-        escape *= 1 - trusted
+        escape *= 1 - trusted if counts else 1
         known |= tokens
         while words and occurrences(text, words) == ends:
             words = words[1:]
@@ -118,6 +119,12 @@ def test_a_long_copy_is_one_deep_chain():
     assert tree.tokens.tolist() == [19, 20, 21, 22, 23, 24]
     assert tree.parents.tolist() == [-1, 0, 1, 2, 3, 4]
     assert tree.scores[-1] > -0.7
+
+
+def test_text_of_a_short_period_is_copied_past_its_end():
+    assert len(tree_of(DRAFTER, [4] * 200, Budget(16, 12), id="aaaa")) == 13
+    tree = tree_of(DRAFTER, [4, 5, 6] * 60, Budget(8, 7), id="abc")
+    assert tree.tokens.tolist() == [6, 4, 5, 6, 4, 5, 6, 4]
 
 
 def test_a_picture_is_never_copied_or_crossed():
