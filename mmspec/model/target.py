@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from transformers import PretrainedConfig
 
 from mmspec.core.drafter import Facts, Needs
 from mmspec.core.errors import UnsupportedModelError
@@ -15,6 +17,7 @@ from mmspec.model.batch import Batch
 from mmspec.model.cache import KVCache
 from mmspec.model.families.family import Encoded, decode
 from mmspec.model.families.find import find_family
+from mmspec.model.lean import lean
 from mmspec.model.packed import PackedLinear, pack_model
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class Target:
         max_context: int | None = None,
     ) -> None:
         self.model = model.eval()
+        _own_configs(model)
         self.family = find_family(model)
         self.numerics = numerics
         text = model.config.get_text_config()
@@ -83,6 +87,7 @@ class Target:
             raise UnsupportedModelError(f"{model.config.model_type}: attention cannot be replaced")
         pack_model(self.family.decoder)
         model.lm_head = _packed_head(model)
+        self._lean = lean(self.family.decoder, self.kv_heads, self.head_dim, self.family.axes)
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
 
     def new_cache(self, slots: int, chunk: int, scratch: int) -> KVCache:
@@ -127,6 +132,9 @@ class Target:
         """
         embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
         step = Step(cache.store, batch.layout)
+        if self._lean is not None and not step.is_chunk and not needs.layers:
+            hidden = self._lean(embeds, batch.positions, step)
+            return Output(self.family.head(hidden).flatten(0, 1)[: batch.count])
         extra = self.family.deepstack(batch.seen, batch.deepstack)
         watched = _Watch(self.family.decoder, needs.layers)
         with watched:
@@ -165,6 +173,14 @@ class _Watch:
             self.seen[layer] = args[0]
 
         return hook
+
+
+def _own_configs(model: nn.Module) -> None:
+    """Give the model configurations of its own: transformers shares them, and we change them."""
+    copies: dict[int, object] = {}
+    for module in model.modules():
+        if isinstance(getattr(module, "config", None), PretrainedConfig):
+            module.config = copy.deepcopy(module.config, copies)
 
 
 def _packed_head(model: nn.Module) -> nn.Module:
