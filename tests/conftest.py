@@ -1,0 +1,16 @@
+"""One thread, so that tests do not fight each other for cores; the same examples everywhere."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("mmspec", deadline=None, derandomize=True, database=None)
+settings.load_profile("mmspec")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

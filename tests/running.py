@@ -1,0 +1,55 @@
+"""Running an engine to the end of some requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmspec.core.config import EngineConfig
+from mmspec.core.request import Request, Sampling, Speculation
+from mmspec.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mmspec.core.drafter import Drafter
+    from mmspec.core.request import Prompt, SpeculationReport
+    from mmspec.model.target import Target
+
+CHUNK = 32
+GREEDY = Sampling(temperature=0.0, max_tokens=40)
+
+
+def engine(target: Target, drafters: Mapping[str, Drafter] | None = None, **options) -> Engine:
+    """A small engine whose prompts span several prefill chunks."""
+    settings = {"chunk": CHUNK, "max_sequences": 4, "cache_bytes": 64 << 20, "prefix_cache": False}
+    return Engine(target, EngineConfig(**{**settings, **options}), drafters or {})
+
+
+def run(
+    engine: Engine,
+    prompts: Mapping[str, Prompt],
+    sampling: Sampling = GREEDY,
+    speculation: Speculation = Speculation(),
+) -> dict[str, list[int]]:
+    """All of them together; id -> tokens."""
+    return {id: said for id, (said, _) in reported(engine, prompts, sampling, speculation).items()}
+
+
+def reported(
+    engine: Engine,
+    prompts: Mapping[str, Prompt],
+    sampling: Sampling = GREEDY,
+    speculation: Speculation = Speculation(),
+) -> dict[str, tuple[list[int], SpeculationReport]]:
+    """As ``run``, with each request's report."""
+    said: dict[str, list[int]] = {id: [] for id in prompts}
+    reports: dict[str, SpeculationReport] = {}
+    for id, prompt in prompts.items():
+        engine.submit(Request(id, prompt, sampling, speculation))
+    while engine.busy:
+        for delta in engine.step():
+            assert delta.error is None, delta.error
+            said[delta.request_id] += delta.tokens
+            if delta.report is not None:
+                reports[delta.request_id] = delta.report
+    return {id: (said[id], reports[id]) for id in prompts}
