@@ -100,6 +100,13 @@ def test_nothing_seen_is_the_root_alone():
     DRAFTER.forget("new/0")
 
 
+def test_an_id_used_again_starts_from_nothing():
+    """Traps: a slot reused without a full reset; an id reused returning old drafts."""
+    assert len(DRAFTER.draft([sequence("x", [1, 2, 1])], [Budget(16, 12)])[0]) > 1
+    assert len(DRAFTER.draft([sequence("x", [3, 4, 5, 1])], [Budget(16, 12)])[0]) == 1
+    DRAFTER.forget("x/0")
+
+
 def test_nothing_grows_below_a_stop():
     one = sequence("stop", [1, STOP, 2, 3, 1])
     tree = DRAFTER.draft([one], [Budget(16, 12)])[0]
