@@ -20,6 +20,7 @@ _S27, _S30, _S31, _S12 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 _FRACTION, _UNIT = (1 << 52) - 1, 1023 << 52
 _FRACTION_BITS, _UNIT_BITS = np.uint64(_FRACTION), np.uint64(_UNIT)
 _SQRT2, _LN2, _HALF_STEP = 1.4142135623730951, 0.6931471805599453, 2.0**-53
+_SLACK = 1e-3  # more than float32 can lose of a sum below 40
 # 2 atanh(f) = f * (2 + 2/3 f^2 + 2/5 f^4 + ...); f^2 < 0.0295, so seven terms leave 2e-12.
 _C1, _C2, _C3, _C4, _C5, _C6 = (2.0 / (2 * n + 1) for n in range(1, 7))
 
@@ -43,6 +44,26 @@ def gumbel_at(seed: int, choice: int, position: int, tokens: np.ndarray) -> np.n
     out = np.empty(len(tokens), np.float32)
     _gather(np.uint64(key(seed, choice, position)), np.ascontiguousarray(tokens, np.int64), out)
     return out
+
+
+def race(
+    row: np.ndarray, top: int, temperature: float, seed: int, choice: int, position: int
+) -> int:
+    """The argmax of row / temperature + G over all token ids, the lowest id on ties.
+
+    The bits are those of adding :func:`gumbel` to ``(row - row[top]) / temperature`` in float32;
+    logarithms are taken only for the few ids that may win.
+
+    Args:
+        row: float32 [V], at least one finite.
+        top: where its largest value is.
+        temperature: positive in float32.
+        seed: see :func:`key`, as for the next two.
+        choice: choice index.
+        position: absolute position.
+    """
+    state = np.uint64(key(seed, choice, position))
+    return int(_race(row, top, np.float32(temperature), state))
 
 
 def gumbel_tensor(
@@ -143,6 +164,18 @@ def gumbel_of(bits: np.uint64) -> np.float32:
     return np.float32(-_log(-_log((unit - 1.0) + _HALF_STEP)))
 
 
+@njit(cache=True, nogil=True, inline="always", error_model="numpy")
+def gumbel_ceiling(bits: np.uint64) -> np.float32:
+    """A number no smaller than :func:`gumbel_of`, without a logarithm: float32.
+
+    -log U is at least 1 - U, which is at least 2**e, so the noise is at most -e log 2.
+    """
+    unit = np.uint64(bits | _UNIT_BITS).view(np.float64)
+    rest = np.float64(1.0 - ((unit - 1.0) + _HALF_STEP)).view(np.uint64)
+    exponent = np.float64(np.int64(rest >> np.uint64(52)) - 1023)
+    return np.float32(_SLACK - exponent * _LN2)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill(state: np.uint64, out: np.ndarray) -> None:
     for token in range(len(out)):
@@ -153,3 +186,19 @@ def _fill(state: np.uint64, out: np.ndarray) -> None:
 def _gather(state: np.uint64, tokens: np.ndarray, out: np.ndarray) -> None:
     for index in range(len(tokens)):
         out[index] = gumbel_of(uniform_bits(state, tokens[index]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _race(row: np.ndarray, top: int, temperature: np.float32, state: np.uint64) -> int:
+    highest, ceilings = row[top], np.empty(len(row), np.float32)
+    for token in range(len(row)):
+        weight = np.float32(np.float32(row[token] - highest) / temperature)
+        ceilings[token] = weight + gumbel_ceiling(uniform_bits(state, token))
+    winner, best = top, gumbel_of(uniform_bits(state, top))
+    for token in range(len(row)):
+        if ceilings[token] >= best:
+            weight = np.float32(np.float32(row[token] - highest) / temperature)
+            score = np.float32(weight + gumbel_of(uniform_bits(state, token)))
+            if score > best or (score == best and token < winner):
+                winner, best = token, score
+    return winner

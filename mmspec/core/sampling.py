@@ -14,14 +14,15 @@ import numpy as np
 from numba import njit
 
 from mmspec.core.errors import EngineFaultError
-from mmspec.core.noise import gumbel_at, gumbel_of, key, uniform_bits
-from mmspec.core.peak import peak, peak_of
+from mmspec.core.noise import gumbel_at, race
+from mmspec.core.peak import peak_of
 
 if TYPE_CHECKING:
     from mmspec.core.history import History
     from mmspec.core.request import Sampling
 
-_BINS_PER_NAT, _FLOOR = np.float32(16.0), np.float32(-64.0)  # of top-p's histogram
+_LOWEST = float(np.finfo(np.float32).min)
+_BINS, _BINS_PER_NAT, _FLOOR = 1025, np.float32(16.0), np.float32(-64.0)  # of top-p's histogram
 
 
 class Law(NamedTuple):
@@ -83,11 +84,11 @@ def shape(
         _discourage(row, history.counts, np.float32(presence), np.float32(frequency))
     for token, bias in sampling.logit_bias.items():
         row[token] += np.float32(bias)
-    for word in sampling.bad_words:
-        if history.ends_with(word[:-1]):
-            row[word[-1]] = -np.inf
+    banned = [word[-1] for word in sampling.bad_words if history.ends_with(word[:-1])]
     if history.emitted < sampling.min_tokens:
-        row[[token for token in stops if token < len(row)]] = -np.inf
+        banned += stops
+    # An id outside the vocabulary cannot be drawn anyway.
+    row[[token for token in banned if 0 <= token < len(row)]] = -np.inf
     return row
 
 
@@ -104,15 +105,19 @@ def law(row: np.ndarray, sampling: Sampling, history: History, stops: frozenset[
         return Law(np.array([top]), np.zeros(1, np.float32))
     with np.errstate(over="ignore"):  # hopeless ids may become -inf
         weights = (shaped - shaped[top]) / np.float32(sampling.temperature)
-    tokens = np.flatnonzero(weights > -np.inf)
-    if 0 < sampling.top_k < len(tokens):
+    floor = np.float32(math.log(sampling.min_p) if sampling.min_p > 0.0 else _LOWEST)
+    if 0 < sampling.top_k < len(weights):
         # Ids that tie with the k-th stay: the set then depends on values only.
         least = np.partition(weights, len(weights) - sampling.top_k)[-sampling.top_k]
-        tokens = np.flatnonzero(weights >= least)
+        if sampling.top_p >= 1.0:
+            floor = max(floor, least)
+        else:
+            weights = np.where(weights < least, np.float32(-np.inf), weights)
     if sampling.top_p < 1.0:
-        tokens = _nucleus(tokens, weights[tokens], sampling.top_p)
-    if sampling.min_p > 0.0:
-        tokens = tokens[weights[tokens] >= np.float32(math.log(sampling.min_p))]
+        tokens = _nucleus(weights, np.exp(weights), sampling.top_p)
+        tokens = tokens[weights[tokens] >= floor]
+    else:
+        tokens = np.flatnonzero(weights >= floor)
     return Law(tokens, weights[tokens])
 
 
@@ -133,8 +138,7 @@ def draw(
         return _checked(row, sampling, history, stops)[1]
     if sampling.top_k <= 0 and sampling.top_p >= 1.0 and sampling.min_p <= 0.0:
         shaped, top = _checked(row, sampling, history, stops)
-        state = np.uint64(key(seed, choice, history.position))
-        return int(_race(shaped, shaped[top], np.float32(sampling.temperature), state))
+        return race(shaped, top, sampling.temperature, seed, choice, history.position)
     served = law(row, sampling, history, stops)
     noise = gumbel_at(seed, choice, history.position, served.tokens)
     return int(served.tokens[np.argmax(served.weights + noise)])
@@ -155,32 +159,31 @@ def _checked(
     return shaped, top
 
 
-def _nucleus(tokens: np.ndarray, weights: np.ndarray, top_p: float) -> np.ndarray:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _nucleus(weights: np.ndarray, chances: np.ndarray, top_p: float) -> np.ndarray:
     """The fewest most likely ids whose mass reaches ``top_p``; lower ids first among equals.
 
     A histogram of mass over weight finds where the goal is reached; only that bin is sorted.
     """
-    chances = np.exp(weights)
-    bins = (np.maximum(weights, _FLOOR) * -_BINS_PER_NAT).astype(np.int32)
-    reached = np.cumsum(np.bincount(bins, chances))
-    goal = top_p * reached[-1]
-    last = int(np.searchsorted(reached, goal))
-    edge = np.flatnonzero(bins == last)
-    edge = edge[np.argsort(-weights[edge], kind="stable")]
-    before = reached[last - 1] if last else 0.0
-    needed = 1 + int(np.searchsorted(before + np.cumsum(chances[edge], dtype=np.float64), goal))
-    kept = bins < last
+    bins, mass = np.empty(len(weights), np.int32), np.zeros(_BINS, np.float64)
+    for token in range(len(weights)):
+        bins[token] = np.int32(max(weights[token], _FLOOR) * _BINS_PER_NAT)
+        mass[-bins[token]] += chances[token]
+    goal = top_p * mass.sum()
+    last, reached = 0, mass[0]
+    while reached < goal and last < _BINS - 1:
+        last += 1
+        reached += mass[last]
+    reached -= mass[last]
+    edge = np.flatnonzero(bins == -last)
+    edge = edge[np.argsort(-weights[edge], kind="mergesort")]
+    needed = 0
+    while needed < len(edge) and reached < goal:
+        reached += chances[edge[needed]]
+        needed += 1
+    kept = bins > -last
     kept[edge[:needed]] = True
-    return tokens[kept]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _race(row: np.ndarray, top: np.float32, temperature: np.float32, state: np.uint64) -> int:
-    scores = np.empty(len(row), np.float32)
-    for token in range(len(row)):
-        weight = np.float32(np.float32(row[token] - top) / temperature)
-        scores[token] = weight + gumbel_of(uniform_bits(state, token))
-    return peak(scores.view(np.int32))
+    return np.flatnonzero(kept)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmspec.core.noise import gumbel, gumbel_at, gumbel_of, gumbel_tensor, key
+from mmspec.core.noise import gumbel, gumbel_at, gumbel_ceiling, gumbel_of, gumbel_tensor, key
 
 EULER = 0.57721566490153
 SEEDS = st.integers(-(2**63), 2**63 - 1)
@@ -70,6 +70,9 @@ def test_logarithms_are_exact_to_the_last_float32_place():
         [rng.integers(0, 2**52, 2000), 2 ** np.arange(52), 2**52 - 2 ** np.arange(52)]
     )
     ours = np.array([gumbel_of(np.uint64(x)) for x in bits])
+    ceilings = np.array([gumbel_ceiling(np.uint64(x)) for x in bits])
+    assert np.all(ceilings > ours + 5e-4)
+    assert np.all(ceilings[bits > 2**51] < ours[bits > 2**51] + 1.1)
     unit = (2 * bits.astype(object) + 1) / 2**53
     near_one = np.array([float(2**53 - 2 * int(x) - 1) / 2**53 for x in bits])
     exact = -np.log(-np.where(near_one < 0.5, np.log1p(-near_one), np.log(unit.astype(np.float64))))

@@ -7,9 +7,13 @@ from core.toy import Toy, random_tree, sequence, step
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmspec.core.noise import _gather, _race
+from mmspec.core.peak import peak
 from mmspec.core.request import Sampling
+from mmspec.core.sampling import _discourage, _nucleus, _repeat
 from mmspec.core.tree import TokenTree
-from mmspec.core.verify import verify, walk
+from mmspec.core.verify import _child, _walk_plain, verify, walk
+from mmspec.core.warm import warm
 
 GREEDY = Sampling(temperature=0.0)
 # Nodes 1 and 2 are children of the root, 3 and 4 of node 1, 5 of node 2.
@@ -159,3 +163,15 @@ def test_a_drafter_that_knows_the_target_is_always_believed(seed, sampling):
     verdict = step(toy, [text], [truth], frozenset())
     assert verdict.counts.tolist() == [6]
     assert text.tokens.tolist() == plain.tokens.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_nothing_is_left_to_compile_after_warming(dtype):
+    warm(dtype)
+    compiled = [_walk_plain, _child, _race, _gather, _nucleus, _repeat, _discourage, peak]
+    before = [len(function.signatures) for function in compiled]
+    samplings = [GREEDY, Sampling(), Sampling(top_p=0.8), Sampling(top_k=3, min_p=0.1)]
+    samplings += [Sampling(repetition_penalty=1.2, frequency_penalty=1.0, bad_words=((1, 2),))]
+    logits = says(1, 4, 0, 0, 6, 0, dtype=dtype).repeat(len(samplings), 1)
+    verify([TREE] * len(samplings), logits, [sequence(s) for s in samplings])
+    assert [len(function.signatures) for function in compiled] == before
