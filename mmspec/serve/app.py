@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Stream
 
 from mmspec import __version__
+from mmspec.core.errors import MmspecError
 from mmspec.serve.chat import read_chat
 from mmspec.serve.completions import read_completion
 from mmspec.serve.door import VISIT
@@ -171,7 +172,7 @@ def explain(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         known = HttpError(error.status_code, error.detail, headers=error.headers)
     else:
         known = from_exception(error)
-        if known.status == 500:
+        if not isinstance(error, MmspecError | HttpError):
             log.error("unexpected failure", exc_info=error)
     return Response(
         known.body.encode(), status_code=known.status, media_type=JSON, headers=known.headers

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmspec.core.request import Delta, Request
 
 log = logging.getLogger(__name__)
-MAX_FAULTS = 3  # steps in a row that may fail before the engine counts as dead
+MAX_FAULTS = 3  # failed steps without a token between them, and the engine counts as dead
 
 
 class SteppedEngine(Protocol):
@@ -187,10 +187,11 @@ class Bridge:
                     news = self._engine.step()
                 except Exception as error:  # noqa: BLE001 - the thread must outlive its engine
                     self._fault(error)
-                else:
+                    continue
+                if any(delta.tokens for delta in news):
                     self._faults = 0
-                    if news:
-                        self._post(self._deliver, news)
+                if news:
+                    self._post(self._deliver, news)
         self._engine.close()
 
     def _drain_inbox(self) -> bool:

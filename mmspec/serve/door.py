@@ -32,6 +32,7 @@ VISIT = "mmspec.visit"  # where the app finds the visit in its scope
 OPEN_PATHS = frozenset({"/health", "/live", "/ready"})  # all else needs a key where keys are set
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _LINGER_SECONDS = 2.0
+_LINGER_SILENCE = 0.25
 _BODIES = 8  # bodies of full size that may wait in memory together
 
 
@@ -208,11 +209,17 @@ async def _refuse(refusal: HttpError, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     if headers.get("connection") == "close":
-        try:
-            async with asyncio.timeout(_LINGER_SECONDS):
-                while (message := await receive())["type"] == "http.request":
-                    if not message.get("more_body", False):
-                        break
-        except TimeoutError:
-            pass
+        await _linger(receive)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _linger(receive: Receive) -> None:
+    """Drop what still arrives, until it ends, pauses, or has gone on for too long."""
+    try:
+        async with asyncio.timeout(_LINGER_SECONDS):
+            more = True
+            while more:
+                async with asyncio.timeout(_LINGER_SILENCE):
+                    more = (await receive()).get("more_body", False)
+    except TimeoutError:
+        return

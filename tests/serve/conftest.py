@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -40,16 +41,16 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(engine, processor, config=None, service_options=None):
+def running(engine, processor, config=None, service_options=None, send_buffer=None):
     config = config or Config(
         serve=ServeConfig(max_body_bytes=4 << 20), engine=EngineConfig(max_queue=64)
     )
     service = service_of(config, engine, processor)
     if service_options:
-        import dataclasses  # noqa: PLC0415
-
         service = dataclasses.replace(service, **service_options)
     listener = socket.create_server(("127.0.0.1", 0))
+    if send_buffer is not None:  # inherited by accepted connections
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     server = DrainingServer(
         uvicorn.Config(
             door_of(config, service), log_config=None, access_log=False, lifespan="on", ws="none",
@@ -79,7 +80,7 @@ def running(engine, processor, config=None, service_options=None):
 @pytest.fixture(scope="module")
 def door():
     """One server for a module; its engine says five tokens a step."""
-    with running(ScriptedEngine(), ByteProcessor()) as server:
+    with running(ScriptedEngine(pause=0.001), ByteProcessor()) as server:
         yield server
 
 
