@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
     from mmspec.serve.service import Service
+    from mmspec.serve.visit import Visit
 
 log = logging.getLogger(__name__)
 JSON = "application/json"
@@ -79,9 +80,14 @@ async def generate(
     Raises:
         MmspecError: the body or the engine's answer to it; nothing has been sent yet.
     """
-    visit = request.scope[VISIT]  # type: ignore[literal-required]
-    body = await request.body()
-    call, wording = await service.heavy(read, service, body, visit.id)
+    visit: Visit = request.scope[VISIT]  # type: ignore[literal-required]
+
+    def prepare() -> tuple[Call, Wording]:
+        if visit.left.is_set():  # while this waited for a worker
+            raise ClientGoneError("the client is gone")
+        return read(service, visit.take_body(), visit.id)
+
+    call, wording = await service.heavy(prepare)
     answer = await service.ask(visit, call)
     headers = {"x-mmspec-queue-ms": str(visit.milliseconds)}
     if call.ignored:

@@ -101,6 +101,7 @@ class ChatWording:
         self._pieces = service.processor
         self._top = request.sampling.logprobs
         self._token_ids = token_ids
+        self.tells_tokens = token_ids or self._top is not None
         self.prompt_ids: list[int] | UnsetType = request.prompt.ids.tolist() if token_ids else UNSET
 
     def opening(self, index: int) -> list[ChatChunkChoice]:

@@ -124,6 +124,7 @@ class TextWording:
         self._token_ids = token_ids
         self._n = requests[0].sampling.n
         self._top = requests[0].sampling.logprobs
+        self.tells_tokens = token_ids or self._top is not None
         self._offsets = dict.fromkeys(range(len(requests) * self._n), 0)
 
     def opening(self, index: int) -> list[TextChoice]:

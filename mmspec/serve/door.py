@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from mmspec.serve.errors import HttpError, overloaded, too_large, unauthorized
-from mmspec.serve.visit import Visit
+from mmspec.serve.visit import Load, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -67,8 +67,7 @@ class Door:
         self._max_calls = max_calls
         self._body_seconds = body_seconds
         self._stall_seconds = stall_seconds
-        self._inside = 0
-        self._held_bytes = 0
+        self._load = Load()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event loop call (ASGI)."""
@@ -82,25 +81,21 @@ class Door:
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         asked = headers.get(b"x-request-id", "")
-        visit = Visit(asked if _SAFE_ID.match(asked) else secrets.token_hex(12))
+        visit = Visit(asked if _SAFE_ID.match(asked) else secrets.token_hex(12), self._load)
         scope[VISIT] = visit
         write = self._writer(visit, send)
-        size = 0
-        self._inside += scope["method"] == "POST"
+        self._load.calls += scope["method"] == "POST"
         try:
             self._check(scope, headers)
-            body = await self._read(receive)
-            size = len(body)
-            self._held_bytes += size
-            await self._inner(scope, body, receive, write, visit)
+            await self._read(receive, visit)
+            await self._inner(scope, receive, write, visit)
         except HttpError as refusal:
             await _refuse(refusal, receive, write)
         except _GoneBeforeBodyError:
             visit.leave()
         finally:
             visit.close()
-            self._held_bytes -= size
-            self._inside -= scope["method"] == "POST"
+            self._load.calls -= scope["method"] == "POST"
             self._metrics.visited(visit, scope["path"])
             log.info(
                 "%s %s %.100r %d %d ms",
@@ -120,38 +115,36 @@ class Door:
         declared = headers.get(b"content-length", "0")
         if declared.isdecimal() and int(declared[:20]) > self._max_body:
             raise too_large(self._max_body)
-        if self._inside > self._max_calls or self._held_bytes > _BODIES * self._max_body:
+        if self._load.calls > self._max_calls:
             raise overloaded("too many requests at once", 1.0)
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, visit: Visit) -> None:
         """The whole body, counted as it comes."""
-        parts: list[bytes] = []
-        size, more = 0, True
         try:
             async with asyncio.timeout(self._body_seconds):
+                more = True
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise _GoneBeforeBodyError
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > self._max_body:
+                    if visit.keep(message.get("body", b"")) > self._max_body:
                         raise too_large(self._max_body)
+                    if self._load.bytes > _BODIES * self._max_body:
+                        raise overloaded("too much is being sent at once", 1.0)
                     more = message.get("more_body", False)
         except TimeoutError as error:
-            headers = {"connection": "close"}
-            raise HttpError(408, "the body took too long", headers=headers) from error
-        return b"".join(parts)
+            raise HttpError(408, "the body took too long") from error
 
-    async def _inner(
-        self, scope: Scope, body: bytes, receive: Receive, send: Send, visit: Visit
-    ) -> None:
-        """Run the application; it hears of a disconnect, and its tickets are freed at once."""
-        unread = [body]
+    async def _inner(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+        """Run the application; it hears of a disconnect, and its tickets are freed at once.
+
+        The body waits in the visit; the application's own is empty.
+        """
+        unread = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def replay() -> Message:
             if unread:
-                return {"type": "http.request", "body": unread.pop(), "more_body": False}
+                return unread.pop()
             await visit.left.wait()
             return {"type": "http.disconnect"}
 
@@ -194,22 +187,22 @@ class _GoneBeforeBodyError(Exception):
 
 
 async def _refuse(refusal: HttpError, receive: Receive, send: Send) -> None:
-    """Send a refusal; one that closes the connection lingers a moment.
+    """Send a refusal, drop what still arrives for a moment, and close.
 
     Closing on a client that is still sending resets the connection, and the reset may overtake
-    the answer. So the answer goes first and what still arrives is dropped, within bounds.
+    the answer.
     """
     body = refusal.body.encode()
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
+        "connection": "close",  # the body was not read to its end
         **refusal.headers,
     }
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    if headers.get("connection") == "close":
-        await _linger(receive)
+    await _linger(receive)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

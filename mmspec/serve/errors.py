@@ -73,10 +73,8 @@ def unknown_model(name: str) -> HttpError:
 
 
 def too_large(limit: int) -> HttpError:
-    """413: the body is longer than we read; the connection closes."""
-    headers = {"connection": "close"}
-    message = f"a request body may have up to {limit} bytes"
-    return HttpError(413, message, "request_too_large", headers=headers)
+    """413: the body is longer than we read."""
+    return HttpError(413, f"a request body may have up to {limit} bytes", "request_too_large")
 
 
 def unauthorized() -> HttpError:

@@ -33,8 +33,9 @@ _ROUTES = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models", "/
 class Gauged(Protocol):
     """The engine, as far as it is measured."""
 
-    def gauge(self) -> EngineStats:
-        """Running totals and gauges of now; reads only, so any thread may call it."""
+    @property
+    def stats(self) -> EngineStats:
+        """Running totals, and gauges of now; safe to read from any thread."""
         ...
 
 
@@ -96,7 +97,7 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the engine now."""
-        stats = self._engine.gauge()
+        stats = self._engine.stats
         used = stats.cache_used / stats.cache_slots if stats.cache_slots else 0.0
         gauges = {
             "num_requests_running": ("Sequences in the batch", stats.running),

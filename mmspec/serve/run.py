@@ -13,7 +13,7 @@ from mmspec.serve.app import create_app
 from mmspec.serve.bridge import Bridge
 from mmspec.serve.door import Door
 from mmspec.serve.metrics import Metrics
-from mmspec.serve.service import Service
+from mmspec.serve.service import GuardedProcessor, Service
 from mmspec.vision.media import MediaLimits
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def service_of(config: Config, engine: Engine, processor: WireProcessor) -> Serv
     bridge = Bridge(engine, call_seconds=limits.request_seconds)
     return Service(
         bridge=bridge,
-        processor=processor,
+        processor=GuardedProcessor(processor),
         metrics=Metrics(engine, bridge),
         max_context=engine.target.max_context,
         max_calls=config.engine.max_queue + config.engine.max_sequences,
@@ -103,6 +103,8 @@ class DrainingServer(uvicorn.Server):
         """Listen, and remember the loop that signals must wake."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self.started:
+            log.info("serving at http://%s:%d/v1", self.config.host, self.config.port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: refuse new calls (503, not ready), finish open ones, then stop."""

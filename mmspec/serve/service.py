@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,6 +16,8 @@ from mmspec.vision.prompt import ChatProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from PIL import Image
 
     from mmspec.core.request import Prompt
     from mmspec.serve.bridge import Bridge
@@ -51,6 +54,43 @@ class WireProcessor(ChatProcessor, Pieces, Protocol):
         ...
 
 
+class GuardedProcessor:
+    """A processor for several threads: one at a time encodes.
+
+    Tokenizers keep settings of the call (such as how to read special tokens) on themselves, so
+    that two calls at once could read each other's.
+    """
+
+    def __init__(self, processor: WireProcessor) -> None:
+        self._processor = processor
+        self._encoding = threading.Lock()
+        self.name = processor.name
+        self.vocabulary = processor.vocabulary
+        self.accepts_images = processor.accepts_images
+        self.special_tokens = processor.special_tokens
+        self.token_bytes = processor.token_bytes
+        self.decode = processor.decode
+
+    def chat(
+        self,
+        messages: list[dict[str, Any]],
+        images: list[Image.Image],
+        add_generation_prompt: bool = True,
+    ) -> Prompt:
+        """A conversation as a prompt."""
+        with self._encoding:
+            return self._processor.chat(messages, images, add_generation_prompt)
+
+    def text(self, text: str) -> Prompt:
+        """A plain text prompt."""
+        with self._encoding:
+            return self._processor.text(text)
+
+    def ids(self, ids: list[int]) -> Prompt:
+        """A prompt of token ids."""
+        return self._processor.ids(ids)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One model, served.
@@ -79,9 +119,9 @@ class Service:
         default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="mmspec-prepare")
     )
 
-    async def heavy(self, work: Callable[..., T], *values: Any) -> T:
+    async def heavy(self, work: Callable[[], T]) -> T:
         """Run blocking work off the event loop; at most as many at once as there are workers."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, work, *values)
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     async def ask(self, visit: Visit, call: Call) -> Answer:
         """Hand requests to the engine; everything they hold is freed when the visit ends.

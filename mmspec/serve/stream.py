@@ -83,6 +83,11 @@ class Wording(Protocol):
         """The prompt's token ids, where the route says them once for all choices."""
         ...
 
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether tokens without text are worth a chunk, for their ids or log-probabilities."""
+        ...
+
     def opening(self, index: int) -> list[Any]:
         """Chunk choices before the first word of choice ``index``."""
         ...
@@ -136,7 +141,7 @@ class Frames:
         """Content and finish chunks of one step."""
         chunks = []
         for news in told:
-            if news.text or news.tokens:
+            if news.text or (news.tokens and self.wording.tells_tokens):
                 chunks.append(self.chunk([self.wording.piece(news)]))
             if news.finish_reason is not None:
                 chunks.append(self.chunk([self.wording.ending(news)]))

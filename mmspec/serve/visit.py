@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from mmspec.serve.ticket import Ticket
 
 
+class Load:
+    """What all visits together hold.
+
+    Attributes:
+        calls: POST requests inside.
+        bytes: of bodies that nobody has read yet.
+    """
+
+    __slots__ = ("bytes", "calls")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.bytes = 0
+
+
 class Visit:
     """However a request ends - answer, refusal, fault, disconnect - ``close`` frees what it held.
 
@@ -25,7 +40,7 @@ class Visit:
         answer: what was generated, if anything.
     """
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, load: Load) -> None:
         self.id = id
         self.started = time.monotonic()
         self.left = asyncio.Event()
@@ -33,11 +48,29 @@ class Visit:
         self.complete = False
         self.answer: Answer | None = None
         self._tickets: list[Ticket] = []
+        self._load = load
+        self._body: list[bytes] = []
+        self._size = 0
 
     @property
     def milliseconds(self) -> int:
         """Since arrival."""
         return int((time.monotonic() - self.started) * 1000)
+
+    def keep(self, part: bytes) -> int:
+        """Add to the body; returns its size so far."""
+        self._body.append(part)
+        self._size += len(part)
+        self._load.bytes += len(part)
+        return self._size
+
+    def take_body(self) -> bytes:
+        """The body, which the visit then forgets: it may be large and the answer long."""
+        body = b"".join(self._body)
+        self._body.clear()
+        self._load.bytes -= self._size
+        self._size = 0
+        return body
 
     def adopt(self, ticket: Ticket) -> None:
         """Free this ticket when the visit ends.
@@ -58,5 +91,6 @@ class Visit:
 
     def close(self) -> None:
         """Nothing more will be sent."""
+        self.take_body()
         for ticket in self._tickets:
             ticket.cancel()

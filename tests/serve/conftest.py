@@ -24,6 +24,7 @@ from mmspec.serve.run import DrainingServer, door_of, service_of
 class Running:
     url: str
     engine: Any
+    processor: Any
     service: Any
     server: Any
     thread: Any
@@ -68,7 +69,7 @@ def running(engine, processor, config=None, service_options=None, send_buffer=No
             assert thread.is_alive()
             assert time.monotonic() < end
             time.sleep(0.01)
-        yield Running(url, engine, service, server, thread)
+        yield Running(url, engine, processor, service, server, thread)
     finally:
         server.should_exit = True
         thread.join(10)

@@ -124,7 +124,8 @@ class ScriptedEngine:
     def close(self):
         self.closed = True
 
-    def gauge(self):
+    @property
+    def stats(self):
         return EngineStats(steps=self.steps, running=len(self.runs))
 
     def step(self):

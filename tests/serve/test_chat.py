@@ -73,6 +73,7 @@ def test_stream_without_usage(client):
     chunks = list(stream)
     assert all(chunk.usage is None for chunk in chunks)
     assert all(len(chunk.choices) == 1 for chunk in chunks)
+    assert all(chunk.choices[0].delta.content for chunk in chunks[1:-1])
     assert "usage" not in chunks[0].model_dump(exclude_unset=True)
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == TEXT
 

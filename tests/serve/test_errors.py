@@ -238,7 +238,7 @@ def test_odd_but_good_pictures(raw, witness, door):
         assert response.status_code == 200, response.text
         usage = response.json()["usage"]
         assert usage["prompt_tokens_details"]["image_tokens"] == 4
-        picture = door.service.processor.pictures[-1]
+        picture = door.processor.pictures[-1]
         assert (picture.mode, picture.size) == ("RGB", (9, 7))
 
 
