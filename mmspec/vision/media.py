@@ -126,7 +126,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Any decoded picture as an upright RGB one: EXIF rotation, alpha over white, 16 to 8 bits."""
     image = _upright(image)
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
-        wide = np.asarray(image).astype(np.int64)
+        wide = np.asarray(image)
         grey = Image.fromarray((np.clip(wide, 0, 0xFFFF) >> 8).astype(np.uint8))
         if isinstance(clear := image.info.get("transparency"), int):
             grey.putalpha(Image.fromarray(np.where(wide == clear, 0, 255).astype(np.uint8)))
@@ -134,8 +134,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    # A fresh copy drops format, metadata and the file handle.
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def digest(image: Image.Image) -> str:

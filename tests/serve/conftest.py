@@ -75,7 +75,7 @@ def running(engine, processor, config=None, service_options=None, send_buffer=No
         thread.join(10)
         listener.close()
         assert not thread.is_alive()
-        assert engine.closed
+        assert not engine.busy
 
 
 @pytest.fixture(scope="module")
