@@ -1,18 +1,18 @@
 """Attention over the key-value store: trees of guesses, and prefill chunks.
 
-``tree_attention`` is hybrid: the prefix part has no mask (the query heads of one key head are
-folded into the query axis), the tail part is per row, and the two are merged by log-sum-exp
-(natural logarithm) in float32. On CPU the prefix runs through the flash operator that returns
-log-sum-exp and the rest through ``compiled``; elsewhere ``reference`` serves until its twin lands.
+Tree attention is hybrid: the prefix part has no mask (the query heads of one key head are folded
+into the query axis), the tail part is per row, and the two are merged by log-sum-exp (natural
+logarithm) in float32. On CPU the prefix runs through the flash operator that returns log-sum-exp
+and the rest through ``compiled``; elsewhere ``reference`` serves until its twin lands.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from mmspec_kernels import compiled, reference
 from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
+from mmspec_kernels.stored import arithmetic, stored
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -29,7 +29,7 @@ def tree_attention(
     """Store the rows' keys and values, then let every row read its prefix and its own path.
 
     Args:
-        query: [T, Hq, D], contiguous. key, value: [T, Hkv, D], contiguous.
+        query: [T, Hq, D]. key, value: [T, Hkv, D], contiguous.
         store: [2, Hkv, S, D], this layer's keys and values.
         layout: where rows write. reading: what they read on this kind of layer.
         scale: softmax scale.
@@ -39,15 +39,38 @@ def tree_attention(
     """
     if query.device.type != "cpu":
         return reference.tree_attention(query, key, value, store, layout, reading, scale)
-    real, word = _arithmetic(query.dtype)
-    keys, values = _stored(store[0]), _stored(store[1])
-    compiled.store(_stored(key), _stored(value), layout.slots, layout.tail, keys, values)
+    rows, heads, dim = query.shape
+    compiled.store(
+        stored(key), stored(value), layout.slots, layout.tail, stored(store[0]), stored(store[1])
+    )
+    kv_heads = key.shape[1]
+    folded = query.reshape(rows, kv_heads, heads // kv_heads, dim).transpose(0, 1).contiguous()
+    return attend_stored(folded, store, layout, reading, scale)
+
+
+def attend_stored(
+    query: torch.Tensor,
+    store: torch.Tensor,
+    layout: TreeLayout,
+    reading: Reading,
+    scale: float,
+) -> torch.Tensor:
+    """Tree attention on CPU over keys and values that are in the store already.
+
+    Args:
+        query: [Hkv, T, G, D], contiguous.
+
+    Returns:
+        [T, Hq, D]; padding rows are 0.
+    """
+    kv_heads, rows, group, dim = query.shape
     outs, lses = _prefix(query, store, layout.rows, reading, scale)
-    out = torch.empty_like(query)
+    out = query.new_empty(rows, kv_heads * group, dim)
+    real, word = arithmetic(query.dtype)
     compiled.attend_rows(
-        _stored(query), keys, values, layout.path, layout.tail, reading.skip, reading.extra,
-        reading.extra_end, reading.window, reading.offset, _stored(outs), lses.numpy(),
-        real.dtype.type(scale), _stored(out), real, word,
+        stored(query), stored(store[0]), stored(store[1]), layout.path, layout.tail, reading.skip,
+        reading.extra, reading.extra_end, reading.window, reading.offset, stored(outs),
+        lses.numpy(), real.dtype.type(scale), stored(out), real, word,
     )  # fmt: skip
     return out
 
@@ -85,8 +108,7 @@ def chunk_attention(
     if start == 0:
         return out[0].transpose(0, 1)
     past = slice(layout.base, layout.base + start)
-    kv_heads = key.shape[1]
-    folded = asked.reshape(1, kv_heads, -1, dim)
+    folded = asked.reshape(1, key.shape[1], -1, dim)
     old, old_lse = _flash(folded, store[0:1, :, past], store[1:2, :, past], 0.0, False, scale=scale)
     old, old_lse = old.reshape(heads, count, dim), old_lse.reshape(heads, count)
     return reference.merge(out[0], lse[0], old, old_lse).to(query.dtype).transpose(0, 1)
@@ -95,32 +117,17 @@ def chunk_attention(
 def _prefix(
     query: torch.Tensor, store: torch.Tensor, rows: int, reading: Reading, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Every window's prefix part: [NW, Hkv, G * R, D] and its log-sum-exp [NW, Hkv, G * R]."""
-    _, heads, dim = query.shape
-    kv_heads = store.shape[1]
-    group = heads // kv_heads
+    """Every window's prefix part: [NW, Hkv, R * G, D] and its log-sum-exp [NW, Hkv, R * G]."""
+    kv_heads, _, group, dim = query.shape
+    shape = (len(reading.windows), kv_heads, rows * group)
     lse_type = torch.float64 if query.dtype == torch.float64 else torch.float32
-    if not reading.windows:
-        shape = (0, kv_heads, group * rows)
-        return query.new_empty((*shape, dim)), query.new_empty(shape, dtype=lse_type)
-    outs, lses = [], []
-    for window in reading.windows:
-        part = query[window.first : window.first + rows].view(rows, kv_heads, group, dim)
-        folded = part.permute(1, 2, 0, 3).reshape(1, kv_heads, group * rows, dim)
+    outs, lses = query.new_empty(*shape, dim), query.new_empty(shape, dtype=lse_type)
+    for index, window in enumerate(reading.windows):
+        part = query[:, window.first : window.first + rows].view(1, kv_heads, rows * group, dim)
         block = store[:, None, :, window.start : window.stop]
-        out, lse = _flash(folded, block[0], block[1], 0.0, False, scale=scale)
-        outs.append(out)
-        lses.append(lse)
-    # cat also lays out what the operator returns with head and row axes exchanged.
-    return torch.cat(outs).contiguous(), torch.cat(lses).contiguous()
-
-
-def _stored(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory as numpy, bfloat16 as uint16."""
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _arithmetic(dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
-    if dtype == torch.float64:
-        return np.empty(0, np.float64), np.empty(0, np.uint64)
-    return np.empty(0, np.float32), np.empty(0, np.uint32)
+        out, lse = _flash(part, block[0], block[1], 0.0, False, scale=scale)
+        if len(reading.windows) == 1:
+            # The operator returns both with head and row axes exchanged.
+            return out.contiguous(), lse.contiguous()
+        outs[index], lses[index] = out[0], lse[0]
+    return outs, lses

@@ -7,97 +7,13 @@ float64 models). One thread, no allocation of the step's size, GIL released.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import njit
 
-LOG2E = 1.4426950408889634
-# Minimax-like coefficients of 2**f on [-0.5, 0.5]: ln(2)**k / k!, enough for float32.
-C1, C2, C3 = 0.6931471805599453, 0.2402265069591007, 0.05550410866482158
-C4, C5, C6 = 0.009618129107628477, 0.0013333558146428443, 0.00015403530393381608
+from mmspec_kernels.scalar import FAST, exponentials, narrow, widen
 
 
-def widen(row, out, bits):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Copy a stored row into arithmetic form; ``bits`` is ``out`` seen as uint32."""
-
-
-@overload(widen, inline="always")
-def _widen(row, out, bits):  # type: ignore[no-untyped-def]
-    if row.dtype == types.uint16:
-
-        def half(row, out, bits):  # type: ignore[no-untyped-def]
-            for i in range(len(row)):
-                bits[i] = np.uint32(row[i]) << np.uint32(16)
-
-        return half
-
-    def full(row, out, bits):  # type: ignore[no-untyped-def]
-        for i in range(len(row)):
-            out[i] = row[i]
-
-    return full
-
-
-def narrow(value, bits, row):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Round an arithmetic row to storage form (nearest, ties to even)."""
-
-
-@overload(narrow, inline="always")
-def _narrow(value, bits, row):  # type: ignore[no-untyped-def]
-    if row.dtype == types.uint16:
-
-        def half(value, bits, row):  # type: ignore[no-untyped-def]
-            for i in range(len(row)):
-                word = bits[i]
-                odd = (word >> np.uint32(16)) & np.uint32(1)
-                rounded = (word + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-                is_nan = (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-                row[i] = np.uint16(0x7FC0) if is_nan else np.uint16(rounded)
-
-        return half
-
-    def full(value, bits, row):  # type: ignore[no-untyped-def]
-        for i in range(len(row)):
-            row[i] = value[i]
-
-    return full
-
-
-def exponentials(scores, count, top, whole):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """``scores[i] = exp(scores[i] - top)`` for the first ``count``; ``whole`` is int32 scratch."""
-
-
-@overload(exponentials, inline="always")
-def _exponentials(scores, count, top, whole):  # type: ignore[no-untyped-def]
-    if scores.dtype == types.float64:
-
-        def wide(scores, count, top, whole):  # type: ignore[no-untyped-def]
-            for i in range(count):
-                scores[i] = math.exp(scores[i] - top)
-
-        return wide
-
-    def single(scores, count, top, whole):  # type: ignore[no-untyped-def]
-        one, half = np.float32(1.0), np.float32(0.5)
-        scale, low = np.float32(LOG2E), np.float32(-126.0)
-        c1, c2, c3 = np.float32(C1), np.float32(C2), np.float32(C3)
-        c4, c5, c6 = np.float32(C4), np.float32(C5), np.float32(C6)
-        power = whole.view(np.float32)
-        for i in range(count):
-            x = (scores[i] - top) * scale
-            x = max(x, low)
-            n = np.floor(x + half)
-            f = x - n
-            whole[i] = (np.int32(n) + np.int32(127)) << np.int32(23)
-            poly = one + f * (c1 + f * (c2 + f * (c3 + f * (c4 + f * (c5 + f * c6)))))
-            scores[i] = poly * power[i]
-
-    return single
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def store(keys, values, slots, tail, key_store, value_store):  # type: ignore[no-untyped-def]
     """Write each row's key and value [T, Hkv, D] into its slot of [Hkv, S, D]."""
     for row in range(len(slots)):
@@ -107,89 +23,128 @@ def store(keys, values, slots, tail, key_store, value_store):  # type: ignore[no
                 value_store[head, slots[row]] = values[row, head]
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _score(query, keys, place, count, scale, scores):  # type: ignore[no-untyped-def]
+    """Scaled dot products of one query with the keys at ``place``, four keys at a time."""
+    zero = query.dtype.type(0)
+    for j in range(0, count - 3, 4):
+        a, b, c, d = zero, zero, zero, zero
+        p, q, r, s = place[j], place[j + 1], place[j + 2], place[j + 3]
+        for i in range(len(query)):
+            a += query[i] * keys[p, i]
+            b += query[i] * keys[q, i]
+            c += query[i] * keys[r, i]
+            d += query[i] * keys[s, i]
+        scores[j], scores[j + 1] = a * scale, b * scale
+        scores[j + 2], scores[j + 3] = c * scale, d * scale
+    for j in range(count // 4 * 4, count):
+        a = zero
+        for i in range(len(query)):
+            a += query[i] * keys[place[j], i]
+        scores[j] = a * scale
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _weigh(shares, values, place, count, out):  # type: ignore[no-untyped-def]
+    """``out += sum_j shares[j] * values[place[j]]``, four values at a time."""
+    for j in range(0, count - 3, 4):
+        a, b, c, d = shares[j], shares[j + 1], shares[j + 2], shares[j + 3]
+        p, q, r, s = place[j], place[j + 1], place[j + 2], place[j + 3]
+        for i in range(len(out)):
+            out[i] += (a * values[p, i] + b * values[q, i]) + (
+                c * values[r, i] + d * values[s, i]
+            )
+    for j in range(count // 4 * 4, count):
+        for i in range(len(out)):
+            out[i] += shares[j] * values[place[j], i]
+
+
+@njit(cache=True, nogil=True)
+def _widen_slots(store, first, last, out, bits, place):  # type: ignore[no-untyped-def]
+    """Slots ``[first, last)`` of one head's [S, D] in arithmetic form, from row ``place`` on."""
+    for slot in range(first, last):
+        widen(store[slot], out[place + slot - first], bits[place + slot - first])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def attend_rows(  # type: ignore[no-untyped-def]
     query, key_store, value_store, path, tail, skip, extra, extra_end, window, offset,
     prefix_out, prefix_lse, scale, out, real, word,
 ):  # fmt: skip
     """Finish every row: extra keys, tail keys in path order, and its prefix part by log-sum-exp.
 
+    Rows of one sequence read overlapping runs of slots, which are brought to arithmetic form once
+    a head: what is held runs from ``first`` to ``last``. Extra keys come after it.
+
     Args:
-        query: [T, Hq, D] stored form; key_store, value_store: [Hkv, S, D] stored form.
+        query: [Hkv, T, G, D] stored form; key_store, value_store: [Hkv, S, D] stored form.
         path, tail, skip, extra, extra_end, window, offset: see ``layout``.
-        prefix_out, prefix_lse: [NW, Hkv, G * R, D] stored form and [NW, Hkv, G * R].
+        prefix_out, prefix_lse: [NW, Hkv, R * G, D] stored form and [NW, Hkv, R * G].
         scale: softmax scale. out: [T, Hq, D] stored form.
-        real, word: empty arrays of the arithmetic type and of uint32, to fix types.
+        real, word: empty arrays of the arithmetic type and of its bits, to fix types.
     """
-    heads, dim = query.shape[1], query.shape[2]
-    kv_heads = key_store.shape[0]
-    group = heads // kv_heads
-    rows = prefix_lse.shape[2] // group
-    room = path.shape[1] + 1
+    kv_heads, _, group, dim = query.shape
+    reach, more = 0, 0
     for row in range(len(tail)):
-        room = max(room, tail[row] + extra_end[row] - extra[row] + 1)
-    q = np.empty((group, dim), real.dtype)
-    acc = np.empty((group, dim), real.dtype)
-    scores = np.empty((group, room), real.dtype)
-    key = np.empty(dim, real.dtype)
-    whole = np.empty(room, np.int32)
-    slot = np.empty(room, np.int64)
-    q_bits, acc_bits, key_bits = q.view(word.dtype), acc.view(word.dtype), key.view(word.dtype)
-    for row in range(len(tail)):
-        if tail[row] == 0:
-            out[row, :, :] = 0
-            continue
-        count = 0
-        for place in range(extra[row], extra_end[row]):
-            slot[count] = place
-            count += 1
-        for index in range(skip[row], tail[row]):
-            slot[count] = path[row, index]
-            count += 1
-        for head in range(kv_heads):
-            for g in range(group):
-                widen(query[row, head * group + g], q[g], q_bits[g])
+        if tail[row] > 0:
+            reach = max(reach, path[row, tail[row] - 1] + 1 - path[row, 0])
+            more = max(more, extra_end[row] - extra[row])
+    held = 2 * reach + path.shape[1]  # rows of one sequence start at most one grain apart
+    keys, values = np.empty((held + more, dim), real.dtype), np.empty((held + more, dim), real.dtype)
+    key_bits, value_bits = keys.view(word.dtype), values.view(word.dtype)
+    q, acc = np.empty((group, dim), real.dtype), np.empty((group, dim), real.dtype)
+    q_bits, acc_bits = q.view(word.dtype), acc.view(word.dtype)
+    room = path.shape[1] + more + 1
+    scores, whole = np.empty(room, real.dtype), np.empty(room, np.int32)
+    place = np.empty(room, np.int64)
+    for head in range(kv_heads):
+        first, last = 0, 0
+        for row in range(len(tail)):
+            if tail[row] == 0:
+                out[row, head * group : (head + 1) * group] = 0
+                continue
+            begin, end = path[row, 0], path[row, tail[row] - 1] + 1
+            if begin < first or begin >= last or end - first > held:
+                first, last = begin, begin
+            if end > last:
+                _widen_slots(key_store[head], last, end, keys, key_bits, last - first)
+                _widen_slots(value_store[head], last, end, values, value_bits, last - first)
+                last = end
+            count = extra_end[row] - extra[row]
+            if count > 0:
+                _widen_slots(key_store[head], extra[row], extra_end[row], keys, key_bits, held)
+                _widen_slots(
+                    value_store[head], extra[row], extra_end[row], values, value_bits, held
+                )
             for j in range(count):
-                widen(key_store[head, slot[j]], key, key_bits)
-                for g in range(group):
-                    dot = real.dtype.type(0)
-                    for i in range(dim):
-                        dot += q[g, i] * key[i]
-                    scores[g, j] = dot * scale
+                place[j] = held + j
+            for index in range(skip[row], tail[row]):
+                place[count] = path[row, index] - first
+                count += 1
             for g in range(group):
-                top = scores[g, 0]
+                widen(query[head, row, g], q[g], q_bits[g])
+                _score(q[g], keys, place, count, scale, scores)
+                top = scores[0]
                 for j in range(1, count):
-                    top = max(top, scores[g, j])
-                weight = real.dtype.type(0)
-                at = g * rows + offset[row]
+                    top = max(top, scores[j])
+                terms = count
                 if window[row] >= 0:
-                    lse = prefix_lse[window[row], head, at]
-                    top = max(top, lse)
-                    scores[g, count] = lse
-                    exponentials(scores[g], count + 1, top, whole)
-                    weight = scores[g, count]
-                else:
-                    exponentials(scores[g], count, top, whole)
-                total = weight
-                for j in range(count):
-                    total += scores[g, j]
+                    scores[count] = prefix_lse[window[row], head, offset[row] * group + g]
+                    top = max(top, scores[count])
+                    terms += 1
+                exponentials(scores, terms, top, whole)
+                total = scores[0]
+                for j in range(1, terms):
+                    total += scores[j]
+                acc[g, :] = 0
                 if window[row] >= 0:
+                    at = offset[row] * group + g
                     widen(prefix_out[window[row], head, at], acc[g], acc_bits[g])
                     for i in range(dim):
-                        acc[g, i] *= weight
-                else:
-                    acc[g, :] = 0
-                for j in range(count):
-                    scores[g, j] /= total
+                        acc[g, i] *= scores[count]
+                _weigh(scores, values, place, count, acc[g])
                 for i in range(dim):
                     acc[g, i] /= total
-            for j in range(count):
-                widen(value_store[head, slot[j]], key, key_bits)
-                for g in range(group):
-                    share = scores[g, j]
-                    for i in range(dim):
-                        acc[g, i] += share * key[i]
-            for g in range(group):
                 narrow(acc[g], acc_bits[g], out[row, head * group + g])
 
 

@@ -75,6 +75,7 @@ class TreeLayout:
         base: int64 [T], slot of the sequence's position 0.
         rows: R, query rows of a prefix window.
         reach: the deepest tree allowed; it fixes the splits.
+        count: rows that are not padding; they come first.
     """
 
     slots: np.ndarray
@@ -84,6 +85,7 @@ class TreeLayout:
     base: np.ndarray
     rows: int
     reach: int
+    count: int
 
     def reading(self, sliding: int | None) -> Reading:
         """What every row reads on a layer that sees ``sliding`` keys back (None: all).

@@ -99,6 +99,7 @@ def pack_trees(
         base=base,
         rows=ROWS if grouped else min(ROWS, int(sizes.max())),
         reach=reach,
+        count=count,
     )
     groups = (total // ROWS, ROWS) if grouped else (1, total)
     rope = torch.from_numpy(rotary).view(groups)

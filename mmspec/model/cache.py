@@ -142,6 +142,11 @@ class KVCache:
         self.remember(id, keys[:count])
         return length
 
+    def clear(self) -> None:
+        """Forget every remembered prompt."""
+        while self._retained:
+            self._drop(self._retained.popitem()[1])
+
     def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
         if np.array_equal(sources, targets):
             return

@@ -25,7 +25,9 @@ class QwenVlFamily:
 
     def __init__(self, model: nn.Module) -> None:
         self.decoder: nn.Module = model.model.language_model
-        self.media_tokens = frozenset({int(model.config.image_token_id)})
+        self._image = int(model.config.image_token_id)
+        # Videos are not served, but their placeholder must not be guessed either.
+        self.media_tokens = frozenset({self._image, int(model.config.video_token_id)})
         self._model = model
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -49,7 +51,7 @@ class QwenVlFamily:
         if not prompt.media:
             return torch.arange(len(prompt.ids)).expand(3, -1), 0
         ids = torch.from_numpy(prompt.ids)[None]
-        kinds = torch.isin(ids, torch.tensor(sorted(self.media_tokens))).int()
+        kinds = (ids == self._image).int()
         grids = torch.cat([media.inputs["image_grid_thw"] for media in prompt.media])
         positions, delta = self._model.model.get_rope_index(
             ids, image_grid_thw=grids, mm_token_type_ids=kinds
