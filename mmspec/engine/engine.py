@@ -112,10 +112,11 @@ class Engine:
         self.scheduler.add(choices)
         self._flights.update((flight.sequence.id, flight) for flight in flights)
 
-    def cancel(self, request_id: str) -> None:
-        """Drop a request and free all it holds now; unknown ids are fine."""
+    def cancel(self, request_id: str, choice: int | None = None) -> None:
+        """Drop a request, or one choice of it, and free all it holds now; unknown ids are fine."""
         for sequence in self.scheduler.of(request_id):
-            self._farewells.append(self._tell(sequence, "cancelled"))
+            if choice is None or choice == sequence.choice:
+                self._farewells.append(self._tell(sequence, "cancelled"))
 
     def step(self) -> list[Delta]:
         """Run one step for everybody who has something pending."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmspec.core import warm as core_warm
 from mmspec.core.request import Prompt, Request, Sampling
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def warm(engine: Engine) -> None:
     """Prefill, draft, verify and commit once, greedy and sampled; leaves no trace in the stats."""
+    core_warm.warm(engine.target.dtype)
     facts = engine.target.facts
     banned = facts.media_tokens | facts.stop_tokens
     token = next(id for id in range(facts.vocabulary) if id not in banned)
