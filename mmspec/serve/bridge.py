@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_FAULTS = 3  # failed steps without a token between them, and the engine counts as dead
+JOIN_SECONDS = 10.0  # a step that takes longer is left behind
 
 
 class SteppedEngine(Protocol):
@@ -138,7 +139,7 @@ class Bridge:
             self._watch.cancel()
         if self._thread.is_alive():
             self._inbox.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
 
     # -- the event loop's side ---------------------------------------------------------------
 
