@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mmspec.core.drafter import Drafter
-    from mmspec.core.request import Prompt, SpeculationReport
+    from mmspec.core.request import Prompt, SpeculationReport, TokenLogprob
     from mmspec.model.target import Target
 
 CHUNK = 32
@@ -33,6 +33,19 @@ def run(
 ) -> dict[str, list[int]]:
     """All of them together; id -> tokens."""
     return {id: said for id, (said, _) in reported(engine, prompts, sampling, speculation).items()}
+
+
+def told(
+    engine: Engine, prompts: Mapping[str, Prompt], sampling: Sampling = GREEDY
+) -> dict[str, list[TokenLogprob]]:
+    """The log-probabilities of each request, token by token."""
+    likely: dict[str, list[TokenLogprob]] = {id: [] for id in prompts}
+    for id, prompt in prompts.items():
+        engine.submit(Request(id, prompt, sampling))
+    while engine.busy:
+        for delta in engine.step():
+            likely[delta.request_id] += delta.logprobs or ()
+    return likely
 
 
 def reported(

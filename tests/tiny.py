@@ -21,7 +21,7 @@ from mmspec.model.target import Target
 VOCABULARY, IMAGE = 160, 159
 TEXT = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "phi3")
 SEEING = ("llava", "llava_next", "qwen2_5_vl", "qwen3_vl")
-FAMILIES = (*TEXT, *SEEING)
+FAMILIES = (*TEXT, *SEEING)  # and "wide", a llama whose sums are long enough to round differently
 
 _BODY = {
     "vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
@@ -33,6 +33,13 @@ _CLIP = {
     "image_size": 16, "patch_size": 4, "projection_dim": 16,
 }  # fmt: skip
 _MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+_YARN = {
+    "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 128,
+}  # fmt: skip
+_LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+}  # fmt: skip
 _PLAIN = {name: value for name, value in _BODY.items() if name != "tie_word_embeddings"}
 
 
@@ -46,16 +53,25 @@ def _configs():
     grids = [[16, 32], [32, 16], [32, 32], [16, 48]]
     qwen = {**sight, "video_token_id": 158, "vision_start_token_id": 157, "vision_end_token_id": 156}
     return {
-        "llama": lambda: hf.LlamaConfig(**_BODY),
-        "qwen2": lambda: hf.Qwen2Config(**{**_BODY, "tie_word_embeddings": True}),
-        "qwen3": lambda: hf.Qwen3Config(**_BODY, head_dim=24),
+        "llama": lambda: hf.LlamaConfig(**_BODY, rope_parameters=_LLAMA3),
+        "wide": lambda: hf.LlamaConfig(
+            **{**_BODY, "hidden_size": 256, "intermediate_size": 1536, "num_attention_heads": 8}
+        ),
+        "qwen2": lambda: hf.Qwen2Config(
+            **{**_BODY, "tie_word_embeddings": True}, use_sliding_window=True, sliding_window=28,
+            max_window_layers=2,
+        ),
+        "qwen3": lambda: hf.Qwen3Config(**_BODY, head_dim=24, rope_parameters=_YARN),
         "mistral": lambda: hf.MistralConfig(**_BODY, sliding_window=24),
         "gemma3_text": lambda: hf.Gemma3TextConfig(
             **_BODY, head_dim=16, sliding_window=20, query_pre_attn_scalar=10,
             final_logit_softcapping=9.0,
             layer_types=["sliding_attention", "full_attention", "sliding_attention"],
         ),
-        "phi3": lambda: hf.Phi3Config(**_BODY, sliding_window=30),
+        "phi3": lambda: hf.Phi3Config(
+            **_BODY, sliding_window=30,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+        ),
         "llava": lambda: hf.LlavaConfig(
             text_config=hf.LlamaConfig(**_BODY), vision_config=hf.CLIPVisionConfig(**_CLIP), **sight
         ),
@@ -92,7 +108,7 @@ def reference(name: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     if dtype != torch.float32:
         return copy.deepcopy(reference(name)).to(dtype)
     torch.manual_seed(sum(name.encode()))
-    kind = hf.AutoModelForCausalLM if name in TEXT else hf.AutoModelForImageTextToText
+    kind = hf.AutoModelForImageTextToText if name in SEEING else hf.AutoModelForCausalLM
     model = kind.from_config(config(name)).float().eval()
     with torch.no_grad():
         for path, weight in model.named_parameters():

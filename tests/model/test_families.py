@@ -11,10 +11,12 @@ import transformers as hf
 from drafting import Knowing, Random
 from running import engine, reported, run
 
+from mmspec.core.config import ModelConfig
 from mmspec.core.errors import UnsupportedModelError
 from mmspec.core.request import Media, Prompt, Sampling, Speculation
 from mmspec.model.attend import NAME
 from mmspec.model.families.find import SUPPORTED, refuse_unsupported
+from mmspec.model.load import load_target
 from mmspec.model.target import Target
 
 families = pytest.mark.parametrize("name", tiny.FAMILIES)
@@ -162,6 +164,15 @@ REFUSED = {
         ),
         "llama.*rotary",
     ),
+    "longrope": (
+        lambda: hf.Phi3Config(
+            rope_parameters={
+                "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 48,
+                "long_factor": [2.0] * 48, "original_max_position_embeddings": 4096,
+            },
+        ),
+        "phi3.*rotary",
+    ),
     "chunked": (
         lambda: hf.LlamaConfig(num_hidden_layers=1, layer_types=["chunked_attention"]),
         "llama.*chunked_attention",
@@ -170,6 +181,14 @@ REFUSED = {
         lambda: hf.LlavaConfig(text_config=hf.GPT2Config()), "llava over 'gpt2'",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gpt2", "capped", "dynamic"])
+def test_a_folder_is_refused_before_its_weights_are_read(name, tmp_path):
+    build, reason = REFUSED[name]
+    build().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=reason):
+        load_target(ModelConfig(path=str(tmp_path)))
 
 
 @pytest.mark.parametrize("build", [row[0] for row in REFUSED.values()], ids=REFUSED)

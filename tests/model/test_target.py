@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import transformers as hf
 from drafting import Knowing, Random
-from running import engine, run
+from running import engine, run, told
 
 from mmspec.core.drafter import Needs
 from mmspec.core.errors import UnsupportedModelError
+from mmspec.core.request import Sampling
 from mmspec.model.target import Target
 
 families = pytest.mark.parametrize("name", tiny.FAMILIES)
@@ -39,7 +41,7 @@ class Watching(Knowing):
 
 
 def truly(name, prompt, said, layers):
-    """Outputs of the layers over prompt and text, read in the untouched model as it runs."""
+    """Outputs of the layers, and logits, over prompt and text, from the untouched model."""
     model, found, hooks = tiny.reference(name), {}, []
     decoder = model.model if name in tiny.TEXT else model.model.language_model
     following = [*list(decoder.layers)[1:], decoder.norm]
@@ -59,7 +61,7 @@ def truly(name, prompt, said, layers):
         hook.remove()
     if name != "qwen3_vl":  # whose picture features are added after the layer has returned
         assert torch.equal(output.hidden_states[1], found[0])
-    return {layer: rows[0] for layer, rows in found.items()}
+    return {layer: rows[0] for layer, rows in found.items()}, output.logits[0]
 
 
 @pytest.mark.parametrize("numerics", ["bitwise", "near-tie"])
@@ -75,10 +77,30 @@ def test_hidden_states_are_those_of_transformers(name, numerics):
         count = len(drafter.tokens[id])
         assert drafter.tokens[id] == whole[:count]
         assert count > len(prompt.ids) + 20
-        wanted = truly(name, prompt, texts[id][:-1], (0, 2))
+        wanted, _ = truly(name, prompt, texts[id][:-1], (0, 2))
         for layer, rows in wanted.items():
             got = torch.cat(drafter.hidden[id][layer])
             torch.testing.assert_close(got, rows[:count], atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("numerics", ["bitwise", "near-tie"])
+@families
+def test_log_probabilities_are_those_of_transformers(name, numerics):
+    prompts = {str(index): prompt for index, prompt in enumerate(tiny.prompts(name))}
+    texts = {id: tiny.greedy(name, int(id)) for id in prompts}
+    guessing = engine(
+        tiny.target(name, numerics), {"t.knowing": Knowing(texts, tiny.VOCABULARY)}
+    )
+    likely = told(guessing, prompts, Sampling(temperature=0.0, max_tokens=40, logprobs=5))
+    for id, prompt in prompts.items():
+        _, logits = truly(name, prompt, texts[id][:-1], (0,))
+        wanted = torch.log_softmax(logits[len(prompt.ids) - 1 :].double(), -1)
+        best, ids = wanted.topk(5)
+        assert [one.token for one in likely[id]] == texts[id]
+        for row, one in enumerate(likely[id]):
+            assert abs(one.logprob - float(wanted[row, one.token])) < 1e-4
+            assert [token for token, _ in one.top] == ids[row].tolist()
+            np.testing.assert_allclose([p for _, p in one.top], best[row], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_vl"])
@@ -125,13 +147,10 @@ def test_a_mask_is_refused():
         )  # fmt: skip
 
 
-def test_a_model_without_our_attention_is_refused():
-    model = tiny.reference("llama")
-    with pytest.raises(UnsupportedModelError, match="mixtral"):
-        other = type("Fake", (torch.nn.Module,), {})()
-        other.config = type(model.config)(**tiny._BODY)
-        other.config.model_type = "mixtral"
-        Target(other)
+def test_a_model_that_cannot_be_served_is_refused():
+    body = {"vocab_size": 32, "n_embd": 8, "n_layer": 1, "n_head": 2}
+    with pytest.raises(UnsupportedModelError, match="gpt2"):
+        Target(hf.GPT2LMHeadModel(hf.GPT2Config(**body)))
 
 
 def test_the_reference_is_never_touched():
@@ -147,14 +166,8 @@ def test_a_context_can_be_capped(name):
     target = tiny.target(name, max_context=100)
     assert target.max_context == target.facts.context == 100
     prompt = next(one for one in tiny.prompts(name) if 50 <= len(one.ids) < 99)
-    said = run(engine(target), {"0": prompt}, tiny_sampling())
+    said = run(engine(target), {"0": prompt}, Sampling(temperature=0.0))
     assert len(said["0"]) == 100 - len(prompt.ids)
-
-
-def tiny_sampling():
-    from mmspec.core.request import Sampling
-
-    return Sampling(temperature=0.0)
 
 
 def test_pictures_are_encoded_once_and_forgotten_in_turn():
