@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import mmspec_kernels  # noqa: F401  # says where compiled code is kept, before numba is imported
+
 if TYPE_CHECKING:
     from mmspec.core.request import Sampling, Speculation
     from mmspec.llm import LLM
