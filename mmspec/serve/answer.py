@@ -58,11 +58,12 @@ class Choice:
     _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def take(self, deltas: list[Delta]) -> News | None:
-        """Read one step's news, or several steps'; None when there is nothing to say yet.
+        """Read one step's news, or several steps'; None when there is nothing to say (yet).
 
         Raises:
             EngineFaultError: the engine gave this choice up.
         """
+        over = self.finish_reason is not None
         text = ""
         reason: str | int | None = None
         for delta in deltas:
@@ -81,7 +82,7 @@ class Choice:
             elif self.finish_reason == "stop" and self._tokens:
                 last = self._tokens[-1]
                 reason = last if last in self.sampling.stop_token_ids else None
-        return self._release(text, reason)
+        return None if over else self._release(text, reason)
 
     def _read(self, delta: Delta) -> str:
         before = self.stream.count
@@ -191,8 +192,7 @@ class Answer:
         return {"seed": self.choices[0].seed, "speculation": together(reports)}
 
     async def _last_words(self) -> None:
-        """Stop the engine where a stop string ended the text before it knew, for the reports."""
-        self._ticket.stop()
+        """Wait for the reports of choices that a stop string ended before the engine knew."""
         while any(choice.report is None for choice in self.choices):
             if not await self._ticket.wait(_REPORT_SECONDS):
                 return
@@ -201,11 +201,18 @@ class Answer:
     def _read(self, deltas: list[Delta]) -> list[News]:
         self.last_news = time.monotonic()
         self.first_news = self.first_news or self.last_news
-        by_choice: dict[int, list[Delta]] = {}
+        by_choice: dict[tuple[str, int], list[Delta]] = {}
         for delta in deltas:
-            by_choice.setdefault(self._first[delta.request_id] + delta.choice, []).append(delta)
-        told = [self.choices[index].take(news) for index, news in by_choice.items()]
-        return [news for news in told if news is not None]
+            by_choice.setdefault((delta.request_id, delta.choice), []).append(delta)
+        told = []
+        for (request_id, number), fresh in by_choice.items():
+            choice = self.choices[self._first[request_id] + number]
+            news = choice.take(fresh)
+            if news is not None:
+                told.append(news)
+                if choice.stream.stopped is not None:
+                    self._ticket.stop(request_id, number)
+        return told
 
 
 def together(reports: list[SpeculationReport]) -> SpeculationReport | None:

@@ -43,8 +43,8 @@ class SteppedEngine(Protocol):
         """One step; the news it made."""
         ...
 
-    def cancel(self, request_id: str) -> None:
-        """Free everything a request holds; unknown ids are fine."""
+    def cancel(self, request_id: str, choice: int | None = None) -> None:
+        """Free what a request, or one choice of it, holds; unknown ids are fine."""
         ...
 
     def close(self) -> None:
@@ -143,9 +143,8 @@ class Bridge:
 
     # -- the event loop's side ---------------------------------------------------------------
 
-    def _halt(self, ticket: Ticket) -> None:
-        for id in ticket.ids & self._tickets.keys():
-            self._inbox.put(partial(self._cancel, id))
+    def _halt(self, id: str, choice: int) -> None:
+        self._inbox.put(partial(self._cancel, id, choice))
 
     def _end(self, ticket: Ticket) -> None:
         for id in ticket.ids:
@@ -217,10 +216,11 @@ class Bridge:
             self._live.add(request.id)
         self._post(_resolve, answer, failure)
 
-    def _cancel(self, id: str) -> None:
-        self._live.discard(id)
+    def _cancel(self, id: str, choice: int | None = None) -> None:
+        if choice is None:
+            self._live.discard(id)
         try:
-            self._engine.cancel(id)
+            self._engine.cancel(id, choice)
         except Exception as error:  # noqa: BLE001 - the thread must outlive its engine
             self._fault(error)
 

@@ -33,7 +33,7 @@ class Ticket:
         ids: frozenset[str],
         deadline: float,
         *,
-        halt: Callable[[Ticket], None],
+        halt: Callable[[str, int], None],
         end: Callable[[Ticket], None],
     ) -> None:
         self.ids = ids
@@ -80,9 +80,9 @@ class Ticket:
             return False
         return True
 
-    def stop(self) -> None:
-        """Generate no more, but go on telling: the engine's last word is its report."""
-        self._halt(self)
+    def stop(self, request_id: str, choice: int) -> None:
+        """Say no more on one choice; its last word, a report, still comes."""
+        self._halt(request_id, choice)
 
     def cancel(self) -> None:
         """The reader has what it wants: free everything. Idempotent."""

@@ -116,13 +116,19 @@ class ScriptedEngine:
             raise OverloadedError("the queue is full", 2.0)
         self.runs[request.id] = [Run(request, i) for i in range(request.sampling.n)]
 
-    def cancel(self, request_id):
+    def cancel(self, request_id, choice=None):
         self.cancelled.append(request_id)
-        for run in self.runs.pop(request_id, []):
-            self.farewells.append(self._delta(run, (), "cancelled"))
+        for run in list(self.runs.get(request_id, [])):
+            if choice is None or choice == run.choice:
+                self.runs[request_id].remove(run)
+                self.farewells.append(self._delta(run, (), "cancelled"))
+        if not self.runs.get(request_id, True):
+            del self.runs[request_id]
 
     def close(self):
         self.closed = True
+        self.runs.clear()
+        self.farewells.clear()
 
     @property
     def stats(self):

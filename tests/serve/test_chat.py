@@ -221,3 +221,17 @@ def test_max_tokens_forms(client):
     clamped = client.chat.completions.create(model=MODEL, messages=GOES_ON, max_tokens=2048)
     assert clamped.choices[0].finish_reason == "length"
     assert clamped.usage.total_tokens == 2048
+
+
+def test_stop_string_ends_one_choice_of_several(client):
+    """Choices start one letter apart, so each meets the stop string a token earlier."""
+    answer = client.chat.completions.create(
+        model=MODEL, messages=GOES_ON, n=3, stop="quick", max_tokens=40
+    )
+    assert [c.message.content for c in answer.choices] == ["The ", "he ", "e "]
+    chunks = client.chat.completions.create(
+        model=MODEL, messages=GOES_ON, n=3, stop=" quick", max_tokens=60, stream=True,
+        extra_body={"speculation": {"report": True}},
+    )  # fmt: skip
+    *_, last = chunks
+    assert last.model_extra["mmspec"]["speculation"]["rounds"] == 9
