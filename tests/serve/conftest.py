@@ -42,7 +42,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(engine, processor, config=None, service_options=None, send_buffer=None):
+def running(engine, processor, config=None, service_options=None, send_buffer=None, drain=20.0):
     config = config or Config(
         serve=ServeConfig(max_body_bytes=4 << 20), engine=EngineConfig(max_queue=64)
     )
@@ -58,7 +58,7 @@ def running(engine, processor, config=None, service_options=None, send_buffer=No
             timeout_graceful_shutdown=3,
         ),
         service.bridge,
-        drain_seconds=2.0,
+        drain_seconds=drain,
     )  # fmt: skip
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -93,5 +93,5 @@ def client(door):
 
 @pytest.fixture(scope="module")
 def raw(door):
-    with httpx.Client(base_url=door.url, timeout=20) as client:
+    with httpx.Client(base_url=door.url, timeout=30) as client:
         yield client

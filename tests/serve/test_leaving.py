@@ -15,6 +15,7 @@ from serve.conftest import running
 from serve.fake import TEXT, ByteProcessor, ScriptedEngine
 
 CHAT = "/v1/chat/completions"
+PATIENT = httpx.Timeout(30)
 
 
 def body(text="hello", **change):
@@ -53,10 +54,10 @@ def test_hanging_up_frees_everything(slow, stream, rude):
     if rude:  # a reset instead of a goodbye
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     link.close()
-    slow.wait_for(lambda: not slow.engine.runs, seconds=1)
+    slow.wait_for(lambda: not slow.engine.runs)
     assert id in slow.engine.cancelled
     assert slow.service.bridge.open_calls == 0
-    text = httpx.get(f"{slow.url}/metrics").text
+    text = httpx.get(f"{slow.url}/metrics", timeout=PATIENT).text
     assert "mmspec_client_disconnects_total 1.0" in text
 
 
@@ -95,7 +96,9 @@ def test_heartbeat_while_nothing_happens():
     options = {"heartbeat": 0.05, "patience": 0.01}
     with (
         running(engine, ByteProcessor(), service_options=options) as server,
-        httpx.stream("POST", server.url + CHAT, json=body(stream=True, max_tokens=6)) as response,
+        httpx.stream(
+            "POST", server.url + CHAT, json=body(stream=True, max_tokens=6), timeout=PATIENT
+        ) as response,
     ):
         lines = list(response.iter_lines())
     assert lines.count(": ping") >= 2
@@ -116,12 +119,12 @@ def test_one_request_fails_alone(slow):
 
 def test_a_fault_in_the_stream_is_an_error_event(slow):
     # The step that raises takes every open call with it; the engine goes on.
-    with httpx.stream("POST", slow.url + CHAT, json=body(stream=True)) as response:
+    with httpx.stream("POST", slow.url + CHAT, json=body(stream=True), timeout=PATIENT) as response:
         lines = response.iter_lines()
         for line in lines:
             if "brown" in line or "quick" in line:
                 break
-        failed = httpx.post(slow.url + CHAT, json=body("!crash"))
+        failed = httpx.post(slow.url + CHAT, json=body("!crash"), timeout=PATIENT)
         rest = [line for line in lines if line]
     assert failed.status_code == 500
     assert rest[-1] == "data: [DONE]"
@@ -129,7 +132,7 @@ def test_a_fault_in_the_stream_is_an_error_event(slow):
     assert error["type"] == "server_error"
     assert "secret" not in json.dumps(error) + failed.text
     assert not any('"finish_reason":"' in line for line in rest)
-    assert httpx.get(f"{slow.url}/health").status_code == 200
+    assert httpx.get(f"{slow.url}/health", timeout=PATIENT).status_code == 200
     with slow.client() as client:
         assert client.chat.completions.create(**body(max_tokens=3)).usage.completion_tokens == 3
         with pytest.raises(openai.APIError):
@@ -139,11 +142,14 @@ def test_a_fault_in_the_stream_is_an_error_event(slow):
 def test_an_engine_that_keeps_failing_is_unhealthy():
     with running(ScriptedEngine(), ByteProcessor()) as server:
         for _ in range(3):
-            assert httpx.post(server.url + CHAT, json=body("!crash")).status_code == 500
-        response = httpx.get(f"{server.url}/health")
+            assert (
+                httpx.post(server.url + CHAT, json=body("!crash"), timeout=PATIENT).status_code
+                == 500
+            )
+        response = httpx.get(f"{server.url}/health", timeout=PATIENT)
         assert response.status_code == 503
         assert response.headers["retry-after"]
-        assert httpx.post(server.url + CHAT, json=body()).status_code == 500
+        assert httpx.post(server.url + CHAT, json=body(), timeout=PATIENT).status_code == 500
 
 
 def test_full_queue():
@@ -151,7 +157,7 @@ def test_full_queue():
     with running(engine, ByteProcessor()) as server:
         links = [send(server, body(stream=True)) for _ in range(2)]
         server.wait_for(lambda: len(engine.runs) == 2)
-        response = httpx.post(server.url + CHAT, json=body(stream=True))
+        response = httpx.post(server.url + CHAT, json=body(stream=True), timeout=PATIENT)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "2"
         assert response.json()["error"]["type"] == "service_unavailable"
@@ -165,12 +171,12 @@ def test_draining(slow):
     answers = []
 
     def ask():
-        answers.append(httpx.post(slow.url + CHAT, json=body(max_tokens=300), timeout=20))
+        answers.append(httpx.post(slow.url + CHAT, json=body(max_tokens=300), timeout=PATIENT))
 
     asker = threading.Thread(target=ask)
     asker.start()
     slow.wait_for(lambda: slow.engine.runs)
-    with httpx.Client(base_url=slow.url) as http:
+    with httpx.Client(base_url=slow.url, timeout=PATIENT) as http:
         slow.server.handle_exit(signal.SIGTERM, None)
         slow.wait_for(lambda: bridge.draining)
         ready = http.get("/ready")
@@ -185,14 +191,17 @@ def test_draining(slow):
     assert slow.engine.closed
 
 
-def test_draining_gives_up(slow):
+def test_draining_gives_up():
     """What does not finish in time gets an error event, not a cut line."""
-    with httpx.stream(
-        "POST", slow.url + CHAT, json=body("!slow", stream=True), timeout=20
-    ) as response:
-        lines = response.iter_lines()
+    with (
+        running(ScriptedEngine(pause=0.02), ByteProcessor(), drain=0.5) as server,
+        httpx.stream(
+            "POST", server.url + CHAT, json=body("!slow", stream=True), timeout=PATIENT
+        ) as got,
+    ):
+        lines = got.iter_lines()
         next(lines)
-        slow.server.handle_exit(signal.SIGTERM, None)
+        server.server.handle_exit(signal.SIGTERM, None)
         rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
     assert "error" in json.loads(rest[-2].removeprefix("data: "))
