@@ -28,10 +28,10 @@ def engine(target: Target, drafters: Mapping[str, Drafter] | None = None, **opti
 def run(
     engine: Engine,
     prompts: Mapping[str, Prompt],
-    sampling: Sampling = GREEDY,
+    sampling: Sampling | Mapping[str, Sampling] = GREEDY,
     speculation: Speculation = Speculation(),
 ) -> dict[str, list[int]]:
-    """All of them together; id -> tokens."""
+    """All of them together, each with its own sampling or all with one; id -> tokens."""
     return {id: said for id, (said, _) in reported(engine, prompts, sampling, speculation).items()}
 
 
@@ -51,14 +51,15 @@ def told(
 def reported(
     engine: Engine,
     prompts: Mapping[str, Prompt],
-    sampling: Sampling = GREEDY,
+    sampling: Sampling | Mapping[str, Sampling] = GREEDY,
     speculation: Speculation = Speculation(),
 ) -> dict[str, tuple[list[int], SpeculationReport]]:
     """As ``run``, with each request's report."""
     said: dict[str, list[int]] = {id: [] for id in prompts}
     reports: dict[str, SpeculationReport] = {}
     for id, prompt in prompts.items():
-        engine.submit(Request(id, prompt, sampling, speculation))
+        own = sampling if isinstance(sampling, Sampling) else sampling[id]
+        engine.submit(Request(id, prompt, own, speculation))
     while engine.busy:
         for delta in engine.step():
             assert delta.error is None, delta.error
