@@ -59,6 +59,28 @@ def _weigh(shares, values, place, count, out):  # type: ignore[no-untyped-def]
             out[i] += shares[j] * values[place[j], i]
 
 
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _join(scores, count, prefixed, lse, whole, out):  # type: ignore[no-untyped-def]
+    """Scores to shares of the whole softmax; ``out`` scaled to the prefix's share of it."""
+    top = scores[0]
+    for j in range(1, count):
+        top = max(top, scores[j])
+    terms = count
+    if prefixed:
+        scores[count] = lse
+        top = max(top, lse)
+        terms += 1
+    exponentials(scores, terms, top, whole)
+    total = scores[0]
+    for j in range(1, terms):
+        total += scores[j]
+    for j in range(terms):
+        scores[j] /= total
+    if prefixed:
+        for i in range(len(out)):
+            out[i] *= scores[count]
+
+
 @njit(cache=True, nogil=True)
 def _widen_slots(store, first, last, out, bits, place):  # type: ignore[no-untyped-def]
     """Slots ``[first, last)`` of one head's [S, D] in arithmetic form, from row ``place`` on."""
@@ -92,7 +114,7 @@ def attend_rows(  # type: ignore[no-untyped-def]
     held = 2 * reach + path.shape[1]  # rows of one sequence start at most one grain apart
     keys, values = np.empty((held + more, dim), real.dtype), np.empty((held + more, dim), real.dtype)
     key_bits, value_bits = keys.view(word.dtype), values.view(word.dtype)
-    q, acc = np.empty((group, dim), real.dtype), np.empty((group, dim), real.dtype)
+    q, acc = np.empty(dim, real.dtype), np.empty(dim, real.dtype)
     q_bits, acc_bits = q.view(word.dtype), acc.view(word.dtype)
     room = path.shape[1] + more + 1
     scores, whole = np.empty(room, real.dtype), np.empty(room, np.int32)
@@ -122,30 +144,17 @@ def attend_rows(  # type: ignore[no-untyped-def]
                 place[count] = path[row, index] - first
                 count += 1
             for g in range(group):
-                widen(query[head, row, g], q[g], q_bits[g])
-                _score(q[g], keys, place, count, scale, scores)
-                top = scores[0]
-                for j in range(1, count):
-                    top = max(top, scores[j])
-                terms = count
-                if window[row] >= 0:
-                    scores[count] = prefix_lse[window[row], head, offset[row] * group + g]
-                    top = max(top, scores[count])
-                    terms += 1
-                exponentials(scores, terms, top, whole)
-                total = scores[0]
-                for j in range(1, terms):
-                    total += scores[j]
-                acc[g, :] = 0
+                widen(query[head, row, g], q, q_bits)
+                _score(q, keys, place, count, scale, scores)
+                acc[:] = 0
+                lse = scores[0]
                 if window[row] >= 0:
                     at = offset[row] * group + g
-                    widen(prefix_out[window[row], head, at], acc[g], acc_bits[g])
-                    for i in range(dim):
-                        acc[g, i] *= scores[count]
-                _weigh(scores, values, place, count, acc[g])
-                for i in range(dim):
-                    acc[g, i] /= total
-                narrow(acc[g], acc_bits[g], out[row, head * group + g])
+                    lse = prefix_lse[window[row], head, at]
+                    widen(prefix_out[window[row], head, at], acc, acc_bits)
+                _join(scores, count, window[row] >= 0, lse, whole, acc)
+                _weigh(scores, values, place, count, acc)
+                narrow(acc, acc_bits, out[row, head * group + g])
 
 
 @njit(cache=True, nogil=True)

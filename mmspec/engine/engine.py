@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmspec.core.drafter import Budget, Observation
+from mmspec.core.drafter import Observation
 from mmspec.core.errors import MmspecError
 from mmspec.core.logprobs import logprobs
 from mmspec.core.request import Delta
-from mmspec.core.sampling import stop_tokens
 from mmspec.core.sequence import Sequence
 from mmspec.core.verify import verify
 from mmspec.engine.admit import check_request
 from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
+from mmspec.engine.flight import Flight
 from mmspec.engine.scheduler import Scheduler
 from mmspec.engine.settle import observation
 from mmspec.engine.stats import EngineStats, Tally
@@ -40,16 +39,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 REACH = 16  # trees up to this deep share one division of keys, so bits do not depend on the budget
 _FAULT = "the engine could not finish this request"
-
-
-@dataclass(slots=True)
-class Flight:
-    """What the engine holds for one sequence, from submission to its last Delta."""
-
-    sequence: Sequence
-    tally: Tally
-    prefill: Prefill
-    chunk_keys: list[bytes]
 
 
 class Engine:
@@ -106,6 +95,7 @@ class Engine:
                 Tally(self.panel.addresses),
                 Prefill(self.target, sequence),
                 keys if self.config.prefix_cache else [],
+                self.target.facts,
             )
             for sequence in choices
         ]
@@ -152,9 +142,9 @@ class Engine:
 
     def _admit(self, sequence: Sequence) -> None:
         """Give a sequence its memory, and what the prefix cache knows of its prompt."""
-        self.cache.open(sequence.id, sequence.prompt_length + self._limit(sequence))
-        keys = self._flights[sequence.id].chunk_keys
-        sequence.cached = sequence.reused = self.cache.match(sequence.id, keys)
+        flight = self._flights[sequence.id]
+        self.cache.open(sequence.id, sequence.prompt_length + flight.limit)
+        sequence.cached = sequence.reused = self.cache.match(sequence.id, flight.chunk_keys)
         self._stats.prompt_tokens += sequence.prompt_length
         self._stats.reused_tokens += sequence.reused
 
@@ -181,7 +171,10 @@ class Engine:
     def _decode(self, sequences: list[Sequence]) -> list[Delta]:
         """Draft, verify and commit one tree a sequence; on a fault, find whose it is."""
         try:
-            trees = self.panel.draft(sequences, self._budgets(sequences), self._tallies())
+            budgets = [
+                self._flights[one.id].budget(self._controller, len(sequences)) for one in sequences
+            ]
+            trees = self.panel.draft(sequences, budgets, self._tallies())
             batch = pack_trees(
                 sequences, trees, self.cache,
                 reach=self._reach,
@@ -221,7 +214,7 @@ class Engine:
             top = sequence.request.sampling.logprobs
             assert output.logits is not None
             likely = None if top is None else tuple(logprobs(output.logits[rows], decided, top))
-            reason = self._reason(sequence, int(decided[-1]))
+            reason = self._flights[sequence.id].reason(int(decided[-1]))
             told.append(self._tell(sequence, reason, decided, likely))
             if reason is None and sequence.request.speculation.enabled:
                 going.append(index)
@@ -264,30 +257,6 @@ class Engine:
         output = self.target.forward(batch, self.cache, self.panel.needs)
         self._stats.model_seconds += time.perf_counter() - began
         return output
-
-    def _budgets(self, sequences: list[Sequence]) -> list[Budget]:
-        """How large each tree may be: the controller's word, within what may still be said."""
-        budgets = []
-        for sequence in sequences:
-            nodes, depth = self._controller.budget(sequence, len(sequences))
-            depth = min(depth, self._remaining(sequence) - 1)
-            budgets.append(Budget(nodes, depth) if depth > 0 else Budget(1, 0))
-        return budgets
-
-    def _reason(self, sequence: Sequence, last: int) -> FinishReason | None:
-        """Why the text ends after the token ``last``, if it does."""
-        if last in stop_tokens(sequence.request.sampling, self.target.facts.stop_tokens):
-            return "stop"
-        return "length" if self._remaining(sequence) <= 0 else None
-
-    def _limit(self, sequence: Sequence) -> int:
-        """Most tokens the sequence may say."""
-        room = self.target.max_context - sequence.prompt_length
-        asked = sequence.request.sampling.max_tokens
-        return room if asked is None else min(room, asked)
-
-    def _remaining(self, sequence: Sequence) -> int:
-        return self._limit(sequence) - (len(sequence) - sequence.prompt_length)
 
     def _count(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         self._flights[sequence.id].tally.record(tree, kept, len(kept))

@@ -1,0 +1,57 @@
+"""Flight: what the engine holds for one sequence, from submission to its last Delta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmspec.core.drafter import Budget
+from mmspec.core.sampling import stop_tokens
+
+if TYPE_CHECKING:
+    from mmspec.core.drafter import Facts
+    from mmspec.core.request import FinishReason
+    from mmspec.core.sequence import Sequence
+    from mmspec.engine.control import Controller
+    from mmspec.engine.stats import Tally
+    from mmspec.model.prefill import Prefill
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One sequence with its counts, its prompt on the way in, and how far it may go.
+
+    Attributes:
+        chunk_keys: identities of the prompt's whole prefill chunks; empty when not to be shared.
+        facts: of the target it runs on.
+    """
+
+    sequence: Sequence
+    tally: Tally
+    prefill: Prefill
+    chunk_keys: list[bytes]
+    facts: Facts
+
+    @property
+    def limit(self) -> int:
+        """Most tokens the sequence may say."""
+        room = self.facts.context - self.sequence.prompt_length
+        asked = self.sequence.request.sampling.max_tokens
+        return room if asked is None else min(room, asked)
+
+    @property
+    def remaining(self) -> int:
+        """Tokens it may still say."""
+        return self.limit - (len(self.sequence) - self.sequence.prompt_length)
+
+    def budget(self, controller: Controller, batch: int) -> Budget:
+        """The controller's word, within what may still be said."""
+        nodes, depth = controller.budget(self.sequence, batch)
+        depth = min(depth, self.remaining - 1)
+        return Budget(nodes, depth) if depth > 0 else Budget(1, 0)
+
+    def reason(self, last: int) -> FinishReason | None:
+        """Why the text ends after the token ``last``, if it does."""
+        if last in stop_tokens(self.sequence.request.sampling, self.facts.stop_tokens):
+            return "stop"
+        return "length" if self.remaining <= 0 else None
