@@ -17,7 +17,7 @@ _STALE_SECONDS = 7 * 24 * 3600.0
 
 
 def set_cache_home(*packages: Path) -> None:
-    """Point numba at a folder for exactly these sources, unless the user chose one.
+    """Point numba at a folder for exactly these compiled sources, unless the user chose one.
 
     Must run before numba is imported. Falls back to the user's cache folder where the package's
     own is not writable.
@@ -27,8 +27,9 @@ def set_cache_home(*packages: Path) -> None:
     digest = hashlib.sha256()
     for package in packages:
         for source in sorted(package.rglob("*.py")):
-            stat = source.stat()
-            digest.update(f"{source}:{stat.st_mtime_ns}:{stat.st_size};".encode())
+            text = source.read_bytes()
+            if b"njit" in text:
+                digest.update(text)
     parent = packages[0] / "__pycache__"
     if not os.access(parent if parent.exists() else packages[0], os.W_OK):
         parent = Path.home() / ".cache" / "mmspec"
