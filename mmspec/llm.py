@@ -10,7 +10,14 @@ import msgspec
 
 from mmspec.core.config import Config, load
 from mmspec.core.errors import EngineFaultError
-from mmspec.core.request import Prompt, Request, Sampling, Speculation, SpeculationReport
+from mmspec.core.request import (
+    Prompt,
+    Request,
+    Sampling,
+    Speculation,
+    SpeculationReport,
+    TokenLogprob,
+)
 from mmspec.engine.build import build
 from mmspec.model.detokenize import TextStream
 from mmspec.vision.prompt import compose
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence as ListOf
 
-    from mmspec.core.request import Delta, TokenLogprob
+    from mmspec.core.request import Delta
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +103,10 @@ class LLM:
 
         With ``n`` choices a prompt has n answers in a row.
         """
+        several: Any = prompts
         if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
-            prompts = [prompts]  # type: ignore[list-item]
-        return self._run([self._prompt(prompt) for prompt in prompts], sampling, speculation)  # type: ignore[arg-type]
+            several = [prompts]
+        return self._run([self._prompt(prompt) for prompt in several], sampling, speculation)
 
     def generate_stream(
         self,

@@ -11,9 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
-    path
-    for folder in ("mmspec", "kernels", "evals")
-    for path in (ROOT / folder).rglob("*.py")
+    path for folder in ("mmspec", "kernels", "evals") for path in (ROOT / folder).rglob("*.py")
 )
 SAYS_NOTHING = {"utils", "util", "helpers", "common", "misc"}
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,10 +31,12 @@ from mmspec.core.request import Prompt, Request, Sampling, Speculation
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
 from mmspec.engine.build import build
-from mmspec.engine.engine import Engine
 from mmspec.model.batch import pack_trees
 from mmspec.model.load import locate
 from mmspec.model.prefill import Prefill
+
+if TYPE_CHECKING:
+    from mmspec.engine.engine import Engine
 
 OFF = Speculation(enabled=False)
 Arm = Callable[[], tuple[float, int]]  # seconds and tokens of one run
@@ -96,9 +99,7 @@ def versus(name: str, arms: dict[str, Arm], rounds: int) -> dict[str, object]:
         for arm, run in runs.items()
     }
     first, second = arms
-    ratios = [
-        (a[1] / a[0]) / (b[1] / b[0]) for a, b in zip(runs[first], runs[second], strict=True)
-    ]
+    ratios = [(a[1] / a[0]) / (b[1] / b[0]) for a, b in zip(runs[first], runs[second], strict=True)]
     result = {
         "ratio": rate[first] / rate[second],
         "low": min(ratios),
@@ -110,7 +111,9 @@ def versus(name: str, arms: dict[str, Arm], rounds: int) -> dict[str, object]:
     return result
 
 
-def verify_cost(engine: Engine, sizes: tuple[int, ...], context: int, rounds: int) -> dict[str, float]:
+def verify_cost(
+    engine: Engine, sizes: tuple[int, ...], context: int, rounds: int
+) -> dict[str, float]:
     """Median milliseconds of one target pass over trees of each size, in turn."""
     ids = np.random.default_rng(0).integers(10, 4000, context)
     sequence = Sequence(Request("verify", Prompt(ids)), 0, 0)
@@ -175,7 +178,8 @@ def main() -> None:
         {"ours": one, "transformers": lambda: reference(plain, prompts[0], cap)},
         rounds,
     )
-    result["batch_8_vs_1"] = versus("batch 8 over batch 1", {"8": run(bitwise, 8), "1": one}, rounds)
+    eight = {"8": run(bitwise, 8), "1": one}
+    result["batch_8_vs_1"] = versus("batch 8 over batch 1", eight, rounds)
     for batch in (1, 8, 32):
         result[f"near_tie_vs_bitwise_{batch}"] = versus(
             f"near-tie over bitwise, batch {batch}",

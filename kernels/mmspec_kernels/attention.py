@@ -8,11 +8,15 @@ and the rest through ``compiled``; elsewhere ``reference`` serves until its twin
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from mmspec_kernels import compiled, reference
-from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
 from mmspec_kernels.stored import arithmetic, stored
+
+if TYPE_CHECKING:
+    from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 

@@ -51,9 +51,7 @@ def _weigh(shares, values, place, count, out):  # type: ignore[no-untyped-def]
         a, b, c, d = shares[j], shares[j + 1], shares[j + 2], shares[j + 3]
         p, q, r, s = place[j], place[j + 1], place[j + 2], place[j + 3]
         for i in range(len(out)):
-            out[i] += (a * values[p, i] + b * values[q, i]) + (
-                c * values[r, i] + d * values[s, i]
-            )
+            out[i] += (a * values[p, i] + b * values[q, i]) + (c * values[r, i] + d * values[s, i])
     for j in range(count // 4 * 4, count):
         for i in range(len(out)):
             out[i] += shares[j] * values[place[j], i]
@@ -88,6 +86,17 @@ def _widen_slots(store, first, last, out, bits, place):  # type: ignore[no-untyp
         widen(store[slot], out[place + slot - first], bits[place + slot - first])
 
 
+@njit(cache=True, nogil=True)
+def _spans(path, tail, extra, extra_end):  # type: ignore[no-untyped-def]
+    """Room for the slots that rows of one sequence read together, and for a row's extra keys."""
+    reach, more = 0, 0
+    for row in range(len(tail)):
+        if tail[row] > 0:
+            reach = max(reach, path[row, tail[row] - 1] + 1 - path[row, 0])
+            more = max(more, extra_end[row] - extra[row])
+    return 2 * reach + path.shape[1], more  # rows of one sequence start at most one grain apart
+
+
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def attend_rows(  # type: ignore[no-untyped-def]
     query, key_store, value_store, path, tail, skip, extra, extra_end, window, offset,
@@ -106,19 +115,14 @@ def attend_rows(  # type: ignore[no-untyped-def]
         real, word: empty arrays of the arithmetic type and of its bits, to fix types.
     """
     kv_heads, _, group, dim = query.shape
-    reach, more = 0, 0
-    for row in range(len(tail)):
-        if tail[row] > 0:
-            reach = max(reach, path[row, tail[row] - 1] + 1 - path[row, 0])
-            more = max(more, extra_end[row] - extra[row])
-    held = 2 * reach + path.shape[1]  # rows of one sequence start at most one grain apart
-    keys, values = np.empty((held + more, dim), real.dtype), np.empty((held + more, dim), real.dtype)
+    held, more = _spans(path, tail, extra, extra_end)
+    keys = np.empty((held + more, dim), real.dtype)
+    values = np.empty_like(keys)
     key_bits, value_bits = keys.view(word.dtype), values.view(word.dtype)
     q, acc = np.empty(dim, real.dtype), np.empty(dim, real.dtype)
     q_bits, acc_bits = q.view(word.dtype), acc.view(word.dtype)
-    room = path.shape[1] + more + 1
-    scores, whole = np.empty(room, real.dtype), np.empty(room, np.int32)
-    place = np.empty(room, np.int64)
+    place = np.empty(path.shape[1] + more + 1, np.int64)
+    scores, whole = np.empty(len(place), real.dtype), np.empty(len(place), np.int32)
     for head in range(kv_heads):
         first, last = 0, 0
         for row in range(len(tail)):
@@ -138,11 +142,10 @@ def attend_rows(  # type: ignore[no-untyped-def]
                 _widen_slots(
                     value_store[head], extra[row], extra_end[row], values, value_bits, held
                 )
-            for j in range(count):
-                place[j] = held + j
-            for index in range(skip[row], tail[row]):
-                place[count] = path[row, index] - first
-                count += 1
+            place[:count] = np.arange(held, held + count)
+            mine = path[row, skip[row] : tail[row]]
+            place[count : count + len(mine)] = mine - first
+            count += len(mine)
             for g in range(group):
                 widen(query[head, row, g], q, q_bits)
                 _score(q, keys, place, count, scale, scores)

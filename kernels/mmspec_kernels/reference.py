@@ -5,9 +5,12 @@ Slower than the compiled forms, and easier to believe.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from mmspec_kernels.layout import Reading, TreeLayout
+if TYPE_CHECKING:
+    from mmspec_kernels.layout import Reading, TreeLayout
 
 
 def merge(

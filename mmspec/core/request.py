@@ -66,6 +66,10 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(self, name)
             if not math.isfinite(value) or not low <= value <= high:
                 raise BadRequestError(f"{name} must be between {low:g} and {high:g}", name)
+        self._check_lengths()
+        self._check_lists()
+
+    def _check_lengths(self) -> None:
         if self.top_p <= 0.0:
             raise BadRequestError("top_p must be greater than 0", "top_p")
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -76,6 +80,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise BadRequestError("seed must fit in 64 signed bits", "seed")
         if self.logprobs is not None and not 0 <= self.logprobs <= 20:
             raise BadRequestError("top_logprobs must be between 0 and 20", "top_logprobs")
+
+    def _check_lists(self) -> None:
         if len(self.stop) > 4 or any(not 0 < len(text) <= 256 for text in self.stop):
             raise BadRequestError("stop takes up to 4 strings of 1 to 256 characters", "stop")
         if len(self.logit_bias) > 300:

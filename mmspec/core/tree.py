@@ -74,7 +74,7 @@ class TokenTree:
         """
         if self.tokens[0] != other.tokens[0]:
             raise ValueError("trees with different roots cannot be merged")
-        return TokenTree(*_merge(*self._arrays(), *other._arrays()))
+        return TokenTree(*_merge(self._arrays(), other._arrays()))
 
     def prune(self, budget: int) -> TokenTree:
         """The ``budget`` best nodes, closed under parents; the root always stays."""
@@ -119,7 +119,7 @@ class TokenTree:
 
 
 @njit(cache=True, nogil=True)
-def _depths(parents):  # type: ignore[no-untyped-def]  # compiled
+def _depths(parents: np.ndarray) -> np.ndarray:
     depths = np.zeros(len(parents), np.int32)
     for node in range(1, len(parents)):
         depths[node] = depths[parents[node]] + 1
@@ -127,7 +127,7 @@ def _depths(parents):  # type: ignore[no-untyped-def]  # compiled
 
 
 @njit(cache=True, nogil=True)
-def _ancestors(parents):  # type: ignore[no-untyped-def]
+def _ancestors(parents: np.ndarray) -> np.ndarray:
     count = len(parents)
     bits = np.zeros((count, (count + 63) // 64), np.uint64)
     for node in range(count):
@@ -138,9 +138,12 @@ def _ancestors(parents):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _merge(  # type: ignore[no-untyped-def]
-    tokens, parents, scores, source, other_tokens, other_parents, other_scores, other_source
-):
+def _merge(
+    one: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    other: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    tokens, parents, scores, source = one
+    other_tokens, other_parents, other_scores, other_source = other
     first, room = len(tokens), len(tokens) + len(other_tokens)
     out_tokens, out_parents = np.empty(room, np.int64), np.empty(room, np.int32)
     out_scores, out_source = np.empty(room, np.float32), np.empty(room, np.uint8)
@@ -169,7 +172,7 @@ def _merge(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _best(parents, scores, budget):  # type: ignore[no-untyped-def]
+def _best(parents: np.ndarray, scores: np.ndarray, budget: int) -> np.ndarray:
     count = len(parents)
     effective = np.empty(count, np.float64)
     effective[0] = np.inf
@@ -181,7 +184,7 @@ def _best(parents, scores, budget):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _surviving(parents, banned):  # type: ignore[no-untyped-def]
+def _surviving(parents: np.ndarray, banned: np.ndarray) -> np.ndarray:
     alive = np.ones(len(parents), np.bool_)
     for node in range(1, len(parents)):
         alive[node] = alive[parents[node]] and not banned[node]

@@ -75,7 +75,7 @@ class Panel:
                     continue
                 try:
                     drafter.observe([sequence], _alone(seen, index))
-                except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+                except Exception as error:  # noqa: BLE001  # a drafter may fail in any way  # a drafter may fail in any way
                     self._silence(address, sequence, tallies, error)
 
     def forget(self, id: str) -> None:
@@ -83,7 +83,7 @@ class Panel:
         for address, drafter in self._drafters.items():
             try:
                 drafter.forget(id)
-            except Exception:
+            except Exception:  # noqa: BLE001  # a drafter may fail in any way
                 _log.exception("drafter %s failed to forget", address)
 
     def _ask(
@@ -96,7 +96,7 @@ class Panel:
             trees = drafter.draft([one for one, _ in asked], [budget for _, budget in asked])
             for (sequence, budget), tree in zip(asked, trees, strict=True):
                 self._inspect(sequence, budget, tree)
-        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way  # a drafter may fail in any way
             if len(asked) == 1:
                 return [error]
             return [self._ask(drafter, [one])[0] for one in asked]
@@ -124,7 +124,7 @@ class Panel:
         tallies[sequence.id].off[address] = f"failed: {type(error).__name__}"
         try:
             self._drafters[address].forget(sequence.id)
-        except Exception:
+        except Exception:  # noqa: BLE001  # a drafter may fail in any way
             _log.exception("drafter %s failed to forget", address)
 
 
@@ -132,7 +132,7 @@ def _calm(action: Callable[[], None]) -> bool:
     """Whether the action ran without raising."""
     try:
         action()
-    except Exception:
+    except Exception:  # noqa: BLE001  # a drafter may fail in any way
         _log.debug("a drafter failed on a batch; asking one by one", exc_info=True)
         return False
     return True

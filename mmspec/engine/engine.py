@@ -154,7 +154,7 @@ class Engine:
         start, count = sequence.cached, stop - sequence.cached
         try:
             output = self._forward(flight.prefill.chunk(stop, self.cache))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request
             _log.exception("prefill of %s failed", sequence.id)
             return [self._tell(sequence, "error", error=_public(error))]
         self.cache.commit(sequence.id, np.arange(count))
@@ -184,7 +184,7 @@ class Engine:
             output = self._forward(batch)
             assert output.logits is not None
             verdict = verify(trees, output.logits, sequences, self.target.facts.stop_tokens)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request
             if len(sequences) > 1:
                 return [delta for one in sequences for delta in self._decode([one])]
             _log.exception("decoding %s failed", sequences[0].id)

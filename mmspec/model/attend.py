@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from mmspec_kernels.attention import chunk_attention, tree_attention
 from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
 from transformers import AttentionInterface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
 
 NAME = "mmspec"
 # What transformers passes to every attention function besides what we use. Unknown names are
@@ -46,7 +47,7 @@ class Step:
 
 
 def attend(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -65,15 +66,16 @@ def attend(
     _refuse_unknown(rest, attention_mask)
     groups, heads, rows, dim = query.shape
     scale = dim**-0.5 if scaling is None else scaling
-    flat = [
+    q, k, v = (
         part.transpose(1, 2).reshape(groups * rows, -1, dim).contiguous()
         for part in (query, key, value)
-    ]
+    )
     store = step.store[module.layer_idx]
     if isinstance(step.layout, ChunkLayout):
-        out = chunk_attention(*flat, store, step.layout, sliding_window, scale)
+        out = chunk_attention(q, k, v, store, step.layout, sliding_window, scale)
     else:
-        out = tree_attention(*flat, store, step.layout, step.reading(sliding_window), scale)
+        reading = step.reading(sliding_window)
+        out = tree_attention(q, k, v, store, step.layout, reading, scale)
     return out.reshape(groups, rows, heads, dim), None
 
 

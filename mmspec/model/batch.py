@@ -90,7 +90,9 @@ def pack_trees(
     path = np.zeros((total, tail_width(reach)), np.int32)
     tail = np.zeros(total, np.int32)
     parents = np.concatenate([tree.parents for tree in trees])
-    _paths(parents, firsts[owner], base, cached[owner], split(position, reach), slots, path, tail)
+    _fill_paths(
+        (parents, firsts[owner], base, cached[owner], split(position, reach), slots), path, tail
+    )
     layout = TreeLayout(
         slots=slots,
         path=path,
@@ -128,8 +130,13 @@ def pack_chunk(sequence: Sequence, stop: int, positions: torch.Tensor, cache: KV
 
 
 @njit(cache=True, nogil=True)
-def _paths(parents, firsts, base, cached, split, slots, path, tail):  # type: ignore[no-untyped-def]
+def _fill_paths(
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    path: np.ndarray,
+    tail: np.ndarray,
+) -> None:
     """Fill each row's tail: committed slots from its split on, then its ancestors, then itself."""
+    parents, firsts, base, cached, split, slots = rows
     for row in range(len(parents)):
         depth = 0
         node = row

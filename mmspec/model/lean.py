@@ -8,11 +8,12 @@ hundred small operators of the model's own layers. Prefill still runs those.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from mmspec_kernels.attention import attend_stored
+from mmspec_kernels.layout import TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import nn
@@ -20,8 +21,6 @@ from torch import nn
 from mmspec.model.packed import FusedLead, PackedLinear
 
 if TYPE_CHECKING:
-    from mmspec_kernels.layout import TreeLayout
-
     from mmspec.model.attend import Step
 
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -46,7 +45,7 @@ class _Layer:
 class LeanDecoder:
     """The decoder's own weights behind compiled passes. Make one with ``lean``."""
 
-    def __init__(self, decoder: nn.Module, kv_heads: int, dim: int) -> None:
+    def __init__(self, decoder: Any, kv_heads: int, dim: int) -> None:
         self._rotary = decoder.rotary_emb
         self._dtype = decoder.dtype
         self._kv_heads, self._dim = kv_heads, dim
@@ -58,11 +57,10 @@ class LeanDecoder:
         self._inner = first.gate_up.out_features // 2
         self._group = first.qkv.out_features // dim // kv_heads - 2
 
-    def __call__(
-        self, embeds: torch.Tensor, positions: torch.Tensor, step: Step
-    ) -> torch.Tensor:
+    def __call__(self, embeds: torch.Tensor, positions: torch.Tensor, step: Step) -> torch.Tensor:
         """Packed rows [G, R, H] to normed hidden states [G, R, H]."""
-        layout: TreeLayout = step.layout
+        layout = step.layout
+        assert isinstance(layout, TreeLayout)
         groups, rows, width = embeds.shape
         total, count = groups * rows, layout.count
         real, word = self._real, self._word
@@ -95,7 +93,7 @@ class LeanDecoder:
         add_norm(residual, delta, self._last, self._eps, normed_rows, real, word)
         return normed
 
-    def _read(self, layer: nn.Module) -> _Layer:
+    def _read(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         norms = np.zeros((0, self._dim), self._real.dtype)
         if hasattr(attention, "q_norm"):
@@ -112,11 +110,11 @@ class LeanDecoder:
             sliding=_sliding(attention),
         )
 
-    def _weights(self, norm: nn.Module) -> np.ndarray:
+    def _weights(self, norm: Any) -> np.ndarray:
         return norm.weight.data.to(torch.float64).numpy().astype(self._real.dtype)
 
 
-def lean(decoder: nn.Module, kv_heads: int, dim: int, axes: int) -> LeanDecoder | None:
+def lean(decoder: Any, kv_heads: int, dim: int, axes: int) -> LeanDecoder | None:
     """The compiled form of a packed decoder, or None where its layers hold anything else."""
     if axes != 1 or decoder.device.type != "cpu" or not hasattr(decoder, "rotary_emb"):
         return None
@@ -131,7 +129,7 @@ def lean(decoder: nn.Module, kv_heads: int, dim: int, axes: int) -> LeanDecoder 
     return LeanDecoder(decoder, kv_heads, dim)
 
 
-def _common(layer: nn.Module) -> bool:
+def _common(layer: Any) -> bool:
     """Whether a layer holds exactly the parts this file knows, with nothing learned besides."""
     if {name for name, _ in layer.named_children()} != _LAYER:
         return False
@@ -152,8 +150,9 @@ def _common(layer: nn.Module) -> bool:
 _PLAIN_NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
 
 
-def _plain_embedding(decoder: nn.Module) -> bool:
-    return type(decoder.embed_tokens) is nn.Embedding and type(decoder.norm).__name__ in _PLAIN_NORMS
+def _plain_embedding(decoder: Any) -> bool:
+    plain = type(decoder.norm).__name__ in _PLAIN_NORMS
+    return plain and type(decoder.embed_tokens) is nn.Embedding
 
 
 def _sliding(attention: nn.Module) -> int | None:
@@ -163,5 +162,6 @@ def _sliding(attention: nn.Module) -> int | None:
     return found
 
 
-def _eps(norm: nn.Module) -> float:
-    return norm.variance_epsilon
+def _eps(norm: Any) -> float:
+    eps: float = norm.variance_epsilon
+    return eps

@@ -7,6 +7,8 @@ and never on how many rows the step holds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,12 +17,16 @@ from torch.nn import functional as F
 class PackedLinear(nn.Module):
     """``x @ weight.T + bias`` with the weight laid out once for small batches."""
 
+    bias: torch.Tensor | None
+    packed: torch.Tensor | None
+    plain: torch.Tensor  # the weight as it came; empty when there is a packed one
+
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.bias = bias
         self.packed = _pack(weight)
-        self.weight = weight if self.packed is None else None
+        self.plain = weight if self.packed is None else weight.new_empty(0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[G, R, K] -> [G, R, N]."""
@@ -30,7 +36,7 @@ class PackedLinear(nn.Module):
 
     def _group(self, x: torch.Tensor) -> torch.Tensor:
         if self.packed is None:
-            return F.linear(x, self.weight, self.bias)
+            return F.linear(x, self.plain, self.bias)
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
@@ -42,7 +48,8 @@ class FusedLead(nn.Module):
         self.widths = [linear.out_features for linear in linears]
         weight = torch.cat([linear.weight.data for linear in linears])
         biases = [linear.bias for linear in linears]
-        bias = torch.cat([b.data for b in biases if b is not None]) if biases[0] is not None else None
+        present = [bias.data for bias in biases if bias is not None]
+        bias = torch.cat(present) if present else None
         self.linear = PackedLinear(weight, bias)
         self.asked: torch.Tensor | None = None
         self.parts: list[torch.Tensor | None] = []
@@ -67,6 +74,8 @@ class FusedLead(nn.Module):
 
 class FusedFollower(nn.Module):
     """One of the later linear layers of a ``FusedLead``."""
+
+    lead: FusedLead
 
     def __init__(self, lead: FusedLead, index: int) -> None:
         super().__init__()
@@ -98,7 +107,7 @@ def pack_model(model: nn.Module) -> None:
     """Replace every linear layer under ``model``; fuse those that read the same input."""
     for module in list(model.modules()):
         for names in FUSED:
-            linears = [getattr(module, name, None) for name in names]
+            linears: list[Any] = [getattr(module, name, None) for name in names]
             if all(type(linear) is nn.Linear for linear in linears) and _alike(linears):
                 lead = FusedLead(linears)
                 setattr(module, names[0], lead)
@@ -121,7 +130,9 @@ def _pack(weight: torch.Tensor) -> torch.Tensor | None:
     """The weight in oneDNN's blocked layout, or None where this build or machine has none."""
     if weight.device.type != "cpu" or weight.dtype not in {torch.bfloat16, torch.float32}:
         return None
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    if not torch.backends.mkldnn.is_available():
+        return None
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return None
     if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return None

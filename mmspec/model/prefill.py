@@ -32,9 +32,7 @@ class Prefill:
         return self._with_pictures(batch, pictures, start, stop) if pictures else batch
 
     @torch.inference_mode()
-    def _with_pictures(
-        self, batch: Batch, pictures: list[Media], start: int, stop: int
-    ) -> Batch:
+    def _with_pictures(self, batch: Batch, pictures: list[Media], start: int, stop: int) -> Batch:
         embeds = self._target.embed(batch.tokens).clone()
         seen = torch.zeros(batch.tokens.shape, dtype=torch.bool, device=embeds.device)
         layers: list[list[torch.Tensor]] = []

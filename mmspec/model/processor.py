@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from transformers import AutoProcessor, PreTrainedTokenizerBase
 
 from mmspec.core.errors import BadRequestError, ConfigError
@@ -17,6 +16,7 @@ from mmspec.core.request import Media, Prompt
 from mmspec.model.pieces import byte_pieces
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
 PICTURES = 32  # processed pictures kept, so that a picture in every turn is processed once
@@ -85,7 +85,7 @@ class Processor:
             text = template.apply_chat_template(
                 shaped, tokenize=False, add_generation_prompt=add_generation_prompt
             )
-        except Exception as error:  # noqa: BLE001  # templates raise whatever their author chose
+        except Exception as error:  # templates raise whatever their author chose
             raise BadRequestError(f"the chat template refused: {error}", "messages") from error
         return self._expand(self._tokenise(text, hidden), images)
 

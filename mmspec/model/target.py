@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import PretrainedConfig
@@ -13,7 +13,6 @@ from transformers import PretrainedConfig
 from mmspec.core.drafter import Facts, Needs
 from mmspec.core.errors import UnsupportedModelError
 from mmspec.model.attend import NAME, Step
-from mmspec.model.batch import Batch
 from mmspec.model.cache import KVCache
 from mmspec.model.families.family import Encoded, decode
 from mmspec.model.families.find import find_family
@@ -21,9 +20,12 @@ from mmspec.model.lean import lean
 from mmspec.model.packed import PackedLinear, pack_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from mmspec.core.request import Media, Prompt
+    from mmspec.model.batch import Batch
 
 Numerics = Literal["bitwise", "near-tie"]
 ENCODED_PICTURES = 64  # pictures whose features are kept, least recently used first out
@@ -55,7 +57,7 @@ class Target:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         *,
         stop_tokens: frozenset[int] = frozenset(),
         numerics: Numerics = "bitwise",
@@ -83,7 +85,7 @@ class Target:
         )
         nested = "text_config" in model.config.sub_configs
         model.set_attn_implementation({"text_config": NAME} if nested else NAME)
-        if text._attn_implementation != NAME:  # noqa: SLF001  # the only place it can be read
+        if text._attn_implementation != NAME:  # the only place it can be read
             raise UnsupportedModelError(f"{model.config.model_type}: attention cannot be replaced")
         pack_model(self.family.decoder)
         model.lm_head = _packed_head(model)
@@ -154,7 +156,7 @@ class _Watch:
     features after a layer has returned.
     """
 
-    def __init__(self, decoder: nn.Module, layers: tuple[int, ...]) -> None:
+    def __init__(self, decoder: Any, layers: tuple[int, ...]) -> None:
         self.seen: dict[int, torch.Tensor] = {}
         following = [*list(decoder.layers)[1:], decoder.norm]
         self._watched = [(layer, following[layer]) for layer in layers]
@@ -168,7 +170,7 @@ class _Watch:
         for hook in self._hooks:
             hook.remove()
 
-    def _keep(self, layer: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _keep(self, layer: int):  # type: ignore[no-untyped-def]
         def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             self.seen[layer] = args[0]
 
@@ -183,7 +185,7 @@ def _own_configs(model: nn.Module) -> None:
             module.config = copy.deepcopy(module.config, copies)
 
 
-def _packed_head(model: nn.Module) -> nn.Module:
+def _packed_head(model: Any) -> nn.Module:
     """The language head, prepacked. A tied embedding keeps its own weight."""
     head = model.lm_head
     return PackedLinear(head.weight.data, None if head.bias is None else head.bias.data)

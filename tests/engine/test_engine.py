@@ -152,7 +152,10 @@ def test_a_fault_in_the_model_ends_its_own_request_only(target, monkeypatch):
 
     def forward(batch, cache, needs):
         output = real(batch, cache, needs)
-        if output.logits is not None and one.cache.base("bad/0") in batch.layout.base[: batch.count]:
+        if (
+            output.logits is not None
+            and one.cache.base("bad/0") in batch.layout.base[: batch.count]
+        ):
             raise MemoryError("secret detail")
         return output
 

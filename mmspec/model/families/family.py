@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
-
+    import torch
     from mmspec.core.request import Media, Prompt
     from mmspec.model.attend import Step
 
@@ -38,7 +35,7 @@ class Family(Protocol):
         media_tokens: placeholder token ids.
     """
 
-    decoder: nn.Module
+    decoder: Any
     axes: int
     media_tokens: frozenset[int]
 
@@ -62,7 +59,7 @@ class Family(Protocol):
 
 
 def decode(
-    decoder: nn.Module,
+    decoder: Any,
     embeds: torch.Tensor,
     positions: torch.Tensor,
     step: Step,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmspec.core.errors import UnsupportedModelError
 from mmspec.model.families import llava, qwen_vl, text
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PretrainedConfig
 
     from mmspec.model.families.family import Family
@@ -42,7 +41,7 @@ def refuse_unsupported(config: PretrainedConfig) -> None:
         raise UnsupportedModelError(f"{name}: rotary tables that change with length")
 
 
-def find_family(model: nn.Module) -> Family:
+def find_family(model: Any) -> Family:
     """The family of a loaded model.
 
     Raises:

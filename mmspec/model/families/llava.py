@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,8 +10,6 @@ from mmspec.model.families.family import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch import nn
 
     from mmspec.core.request import Media, Prompt
 
@@ -23,8 +21,8 @@ class LlavaFamily:
 
     axes = 1
 
-    def __init__(self, model: nn.Module) -> None:
-        self.decoder: nn.Module = model.model.language_model
+    def __init__(self, model: Any) -> None:
+        self.decoder: Any = model.model.language_model
         self.media_tokens = frozenset({int(model.config.image_token_id)})
         self._model = model
 

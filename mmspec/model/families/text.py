@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,8 +10,6 @@ from mmspec.core.errors import BadRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch import nn
 
     from mmspec.core.request import Media, Prompt
     from mmspec.model.families.family import Encoded
@@ -25,8 +23,8 @@ class TextFamily:
     axes = 1
     media_tokens: frozenset[int] = frozenset()
 
-    def __init__(self, model: nn.Module) -> None:
-        self.decoder: nn.Module = model.model
+    def __init__(self, model: Any) -> None:
+        self.decoder: Any = model.model
         self._model = model
         self._cap: float | None = getattr(model.config, "final_logit_softcapping", None)
 
