@@ -170,7 +170,7 @@ class _Watch:
         for hook in self._hooks:
             hook.remove()
 
-    def _keep(self, layer: int):  # type: ignore[no-untyped-def]
+    def _keep(self, layer: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             self.seen[layer] = args[0]
 

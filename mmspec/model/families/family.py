@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+
     from mmspec.core.request import Media, Prompt
     from mmspec.model.attend import Step
 
