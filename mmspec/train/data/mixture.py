@@ -1,0 +1,160 @@
+"""The mixture: which conversations a training step reads, and how they share its rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from mmspec.train.data import chat, copying, documents, picture_language, pictures, source
+from mmspec.train.data.conversation import Conversation, Encoded, Encoder
+from mmspec.train.data.documents import Pair
+from mmspec.train.data.seeds import example_seed, generator
+
+Text = Callable[[int, int], tuple[Any, list[Pair]]]
+TEXTS: dict[str, Text] = {
+    "document": documents.document,
+    "repeat": copying.repeat,
+    "echo": copying.echo,
+    "lookup": copying.key_values,
+    "passkey": copying.passkey,
+    "talk": chat.talk,
+}
+PICTURES = ("scene", "chart", "word", "two")
+
+
+class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Share of tokens of every kind; `objects` and `tokens` are inclusive ranges."""
+
+    shares: dict[str, float]
+    objects: tuple[int, int] = (1, 5)
+    tokens: tuple[int, int] = (60, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Packed rows, int64/float32 [B, T]; `conversation` is -1 on padding.
+
+    A token sees earlier tokens of its own conversation whose turn is 0 or its own.
+    `images` are in the order of their places in the rows.
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    conversation: np.ndarray
+    turn: np.ndarray
+    weight: np.ndarray
+    images: list[Image.Image]
+    kinds: np.ndarray
+
+
+def converse(kind: str, seed: int, mixture: Mixture) -> Conversation:
+    """One training conversation of a kind; raises KeyError for a kind that does not exist."""
+    rng = generator(seed, f"converse {kind}")
+    system = rng.choice(chat.SYSTEMS) if rng.random() < 0.15 else ""
+    if kind == "source":
+        return Conversation(kind, source=source.excerpt(seed, rng.randint(*mixture.tokens)))
+    if kind in PICTURES:
+        return _about_picture(kind, seed, mixture, system)
+    read, pairs = TEXTS[kind](seed, rng.randint(*mixture.tokens))
+    text = read.text if isinstance(read, documents.Document) else read
+    turns: list[tuple[str, str]] = []
+    room = min(900, 3 * mixture.tokens[1])
+    for pair in pairs:
+        room -= len(pair.question) + len(pair.answer)
+        if turns and room < 0:
+            break
+        turns.append((pair.question, pair.answer))
+    return Conversation(
+        kind, tuple(turns), document=text, system=system, parallel=rng.random() < 0.7
+    )
+
+
+def pack(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: int) -> Rows:
+    """The rows of a step: a pure function of its arguments, filled first-fit by size."""
+    used = dict.fromkeys(mixture.shares, 0)
+    drawn: list[Encoded] = []
+    while sum(used.values()) < rows * width * 1.15:
+        kind = min(used, key=lambda k: used[k] / mixture.shares[k] if mixture.shares[k] else np.inf)
+        seed = example_seed("train", step * 4096 + len(drawn))
+        said = converse(kind, seed, mixture)
+        made = encoder.encode(said)
+        while len(made.tokens) > width and len(said.turns) > 1:
+            said = replace(said, turns=said.turns[:-1])
+            made = encoder.encode(said)
+        used[kind] += len(made.tokens)
+        if len(made.tokens) <= width:
+            drawn.append(made)
+    return _fill(drawn, rows, width, tuple(mixture.shares))
+
+
+def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conversation:
+    rng = generator(seed, "about")
+    if kind == "two":
+        return _two_pictures(seed, system)
+    image, facts = _draw(kind, seed, rng.randint(*mixture.objects))
+    turns = [(a.question, a.answer) for a in picture_language.questions(facts, seed)]
+    told = [(rng.choice(picture_language.DESCRIBE), picture_language.describe(facts))]
+    if kind == "scene" and rng.random() < 0.3:
+        told.append((rng.choice(picture_language.LIST), picture_language.listed(facts)))
+    parallel = rng.random() < 0.7
+    # In one thread the description mostly comes last: questions after it need no picture.
+    turns = told + turns if not parallel and rng.random() < 0.25 else turns + told
+    return Conversation(kind, tuple(turns), (image,), system=system, parallel=parallel)
+
+
+def _draw(kind: str, seed: int, objects: int) -> pictures.Picture:
+    if kind == "scene":
+        return pictures.scene(seed, objects)
+    return pictures.chart(seed) if kind == "chart" else pictures.word(seed)
+
+
+def _two_pictures(seed: int, system: str) -> Conversation:
+    rng = generator(seed, "two")
+    both = [
+        _draw(rng.choice(("scene", "scene", "chart", "word")), seed * 2 + k, rng.randint(1, 3))
+        for k in (0, 1)
+    ]
+    turns: list[tuple[str, str]] = []
+    for name, (_, facts) in zip(("first", "second"), both, strict=True):
+        turns.append((f"Describe the {name} picture.", picture_language.describe(facts)))
+        turns += [
+            (f"Look at the {name} picture. {asked.question}", asked.answer)
+            for asked in picture_language.questions(facts, seed, 3)
+        ]
+    images = tuple(image for image, _ in both)
+    return Conversation("two", tuple(turns), images, system=system)
+
+
+def _fill(drawn: list[Encoded], rows: int, width: int, kinds: tuple[str, ...]) -> Rows:
+    placed: list[list[Encoded]] = [[] for _ in range(rows)]
+    room = [width] * rows
+    for made in sorted(drawn, key=lambda e: -len(e.tokens)):
+        for row in range(rows):
+            if len(made.tokens) <= room[row]:
+                placed[row].append(made)
+                room[row] -= len(made.tokens)
+                break
+    shape = (rows, width)
+    tokens, positions, turn = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+    conversation, kind = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    weight = np.zeros(shape, dtype=np.float32)
+    images: list[Image.Image] = []
+    for row, members in enumerate(placed):
+        start = 0
+        for place, made in enumerate(members):
+            cut = slice(start, start + len(made.tokens))
+            tokens[row, cut], positions[row, cut] = made.tokens, made.positions
+            turn[row, cut], weight[row, cut] = made.turn, made.weight
+            conversation[row, cut], kind[row, cut] = place, kinds.index(made.kind)
+            images += made.images
+            start = cut.stop
+    return Rows(tokens, positions, conversation, turn, weight, images, kind)
+
+
+def token_counts(rows: Rows, kinds: Mapping[int, str]) -> dict[str, int]:
+    """Tokens of each kind in the rows."""
+    real = rows.conversation >= 0
+    return {name: int((real & (rows.kinds == place)).sum()) for place, name in kinds.items()}

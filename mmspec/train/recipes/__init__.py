@@ -1,0 +1,1 @@
+"""Recipes: one file each, run by `mmspec train NAME`."""

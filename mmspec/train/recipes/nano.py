@@ -1,0 +1,168 @@
+"""`mmspec train nano`: tokenizer, dense stage, language phases of growing depth, export, probe."""
+
+import argparse
+import json
+import logging
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import torch
+from transformers import (
+    CLIPVisionModel,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+from mmspec.train import tokenizer as nano_tokenizer
+from mmspec.train.copying_circuit import balance, install
+from mmspec.train.dense import DenseStage
+from mmspec.train.language import LanguageStage, Phase, trained_parameters
+from mmspec.train.loop import Pace, finished, run
+from mmspec.train.nano_model import Shape, build, export, grow, vision_config
+from mmspec.train.optimizer import MasterAdamW
+from mmspec.train.probe import probe
+
+LOG = logging.getLogger(__name__)
+
+
+class Dense(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Stage 0: steps, pictures a step, learning rate."""
+
+    steps: int
+    batch: int
+    rate: float
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole run; `phases` happen in their order."""
+
+    seed: int
+    shape: Shape
+    dense: Dense
+    phases: tuple[Phase, ...]
+    tokenizer_rounds: int = 1500
+    compiled: bool = True
+    pace: dict[str, int] = {}
+
+
+def read(path: Path | None) -> Recipe:
+    """The recipe at `path`, or the shipped one; raises msgspec.ValidationError on unknown keys."""
+    if path is None:
+        data = resources.files("mmspec.train.recipes").joinpath("nano.toml").read_bytes()
+    else:
+        data = path.read_bytes()
+    return msgspec.toml.decode(data, type=Recipe)
+
+
+def train(recipe: Recipe, folder: Path) -> None:
+    """Run what is not yet done in `folder`, and leave the exported model in `folder`/export."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "provenance.json").write_text(json.dumps(provenance(recipe), indent=1) + "\n")
+    pace = Pace(**recipe.pace)
+    tokenizer = _tokenizer(recipe, folder)
+    torch.manual_seed(recipe.seed)
+    model = build(recipe.shape, tokenizer)
+    _dense(recipe, folder, pace)
+    model.model.vision_tower.load_state_dict(_tower_state(folder), strict=True)
+    balance(model)
+    optimizer: MasterAdamW | None = None
+    first = 0
+    for listed in recipe.phases:
+        phase = msgspec.structs.replace(listed, first_step=first)
+        first += phase.steps
+        model, optimizer = _deepen(model, optimizer, phase)
+        if finished(folder, phase.name, phase.steps):
+            kept = torch.load(folder / f"{phase.name}.pt", map_location="cpu", weights_only=True)
+            model.load_state_dict(kept["model"], strict=True)
+            optimizer.load(kept["optimizer"])
+            continue
+        run(LanguageStage(phase, model, tokenizer, recipe.compiled), folder, pace, optimizer)
+    export_phase(recipe, folder, recipe.phases[-1].name)
+
+
+def provenance(recipe: Recipe) -> dict[str, object]:
+    """Configuration, seed, commit and library versions of a run."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "recipe": msgspec.to_builtins(recipe),
+        "seed": recipe.seed,
+        "commit": commit or "unknown",
+        "torch": torch.__version__,
+    }
+
+
+def export_phase(recipe: Recipe, folder: Path, name: str) -> None:
+    """Write the model of a phase's latest checkpoint, and where it comes from, to `folder`/export.
+
+    Raises StopIteration for a phase that the recipe does not name.
+    """
+    phase = next(phase for phase in recipe.phases if phase.name == name)
+    tokenizer = _tokenizer(recipe, folder)
+    model = build(msgspec.structs.replace(recipe.shape, layers=phase.layers), tokenizer)
+    kept = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(kept["model"], strict=True)
+    export(model, tokenizer, folder / "export")
+    told = provenance(recipe) | {"phase": name, "step": kept["step"]}
+    (folder / "export" / "training.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def main(argv: list[str]) -> int:
+    """Command line of the recipe."""
+    parser = argparse.ArgumentParser(prog="mmspec train nano", description=__doc__)
+    parser.add_argument("--config", type=Path, help="a recipe file; the shipped one by default")
+    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
+    parser.add_argument("--export", metavar="PHASE", help="export a phase's checkpoint and stop")
+    parser.add_argument("--probe", action="store_true", help="score a model folder and stop")
+    parser.add_argument("--model", type=Path, help="what to probe; the bundled model by default")
+    parser.add_argument("--examples", type=int, default=100, help="probe examples of each kind")
+    asked = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if asked.probe:
+        folder = asked.model or Path(str(resources.files("mmspec.zoo").joinpath("nano")))
+        told = json.dumps(probe(folder, asked.examples), indent=1)
+        (folder / "probe.json").write_text(told + "\n")
+        LOG.info("%s", told)
+    elif asked.export:
+        export_phase(read(asked.config), asked.out, asked.export)
+    else:
+        train(read(asked.config), asked.out)
+    return 0
+
+
+def _tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
+    path = folder / "tokenizer"
+    if not path.exists():
+        texts = nano_tokenizer.corpus(recipe.tokenizer_rounds)
+        nano_tokenizer.train(recipe.shape.vocabulary, texts).save_pretrained(path)
+    return PreTrainedTokenizerFast.from_pretrained(path)
+
+
+def _dense(recipe: Recipe, folder: Path, pace: Pace) -> None:
+    if finished(folder, "dense", recipe.dense.steps):
+        return
+    tower = CLIPVisionModel(vision_config(recipe.shape)).to(torch.bfloat16)
+    stage = DenseStage(tower, recipe.dense.steps, recipe.dense.batch, recipe.dense.rate)
+    run(stage, folder, pace, MasterAdamW(stage.trained()))
+
+
+def _tower_state(folder: Path) -> dict[str, torch.Tensor]:
+    kept = torch.load(folder / "dense.pt", map_location="cpu", weights_only=True)["model"]
+    mark = "tower."
+    return {name.removeprefix(mark): v for name, v in kept.items() if name.startswith(mark)}
+
+
+def _deepen(
+    model: LlavaForConditionalGeneration, optimizer: MasterAdamW | None, phase: Phase
+) -> tuple[LlavaForConditionalGeneration, MasterAdamW]:
+    """Grow when the phase is deeper; moments survive only where the trained parts stay."""
+    if phase.circuit:
+        model, optimizer = install(model), None
+    if model.config.text_config.num_hidden_layers != phase.layers:
+        model, optimizer = grow(model, phase.layers), None
+    trained = trained_parameters(model, phase.frozen)
+    if optimizer is None or set(optimizer.parameters) != set(trained):
+        optimizer = MasterAdamW(trained)
+    return model, optimizer

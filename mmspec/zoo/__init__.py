@@ -1,0 +1,1 @@
+"""The bundled nano models, in plain Hugging Face format."""
