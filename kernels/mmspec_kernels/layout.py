@@ -101,21 +101,21 @@ class TreeLayout:
             furthest = parts + GRAIN - 1 + self.reach
             shared = np.minimum(np.maximum(furthest - sliding + 1, 0), parts)
             first_seen = np.maximum(self.position - sliding + 1, 0)
-        windows: list[Window] = []
         window = np.full(total, -1, np.int32)
         offset = np.zeros(total, np.int32)
-        reads = np.flatnonzero((self.tail > 0) & (parts > shared))
-        keys = np.stack([self.base[reads], parts[reads]], axis=1)
-        for base, part in np.unique(keys, axis=0) if len(reads) else ():
-            mine = reads[(keys[:, 0] == base) & (keys[:, 1] == part)]
-            block = (int(base + shared[mine[0]]), int(base + part))
-            while len(mine):
-                first = max(0, min(int(mine[0]), total - self.rows))
-                inside = mine[mine < first + self.rows]
-                window[inside] = len(windows)
-                offset[inside] = inside - first
-                windows.append(Window(first, *block))
-                mine = mine[len(inside) :]
+        windows: list[Window] = []
+        waiting = np.flatnonzero((self.tail > 0) & (parts > shared))
+        stops = self.base + parts  # tells both the sequence and the split
+        while len(waiting):
+            row = waiting[0]
+            first = max(0, min(int(row), total - self.rows))
+            inside = (stops[waiting] == stops[row]) & (waiting < first + self.rows)
+            mine = waiting[inside]
+            window[mine] = len(windows)
+            offset[mine] = mine - first
+            start = self.base[row] + shared[row]
+            windows.append(Window(first, int(start), int(stops[row])))
+            waiting = waiting[~inside]
         return Reading(
             windows=tuple(windows),
             window=window,
