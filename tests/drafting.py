@@ -84,9 +84,7 @@ class Knowing:
         return grown.tree()
 
 
-def random_tree(
-    dice: np.random.Generator, root: int, budget: Budget, vocabulary: int
-) -> TokenTree:
+def random_tree(dice: np.random.Generator, root: int, budget: Budget, vocabulary: int) -> TokenTree:
     """A tree of ``budget.nodes`` nodes wherever distinct siblings allow."""
     grown = _Growing(root)
     for _ in range(budget.nodes - 1):

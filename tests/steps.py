@@ -6,6 +6,7 @@ Slots that hold nothing are NaN, so that a key read by mistake cannot pass unnot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from mmspec_kernels.layout import TreeLayout
 from mmspec.core.drafter import Budget
 from mmspec.core.request import Prompt, Request
 from mmspec.core.sequence import Sequence
-from mmspec.core.tree import TokenTree
 from mmspec.model.batch import pack_trees
 from mmspec.model.cache import KVCache
+
+if TYPE_CHECKING:
+    from mmspec.core.tree import TokenTree
 
 REACH = 16
 
@@ -76,7 +79,7 @@ def dense(
     step: Step, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     sliding: int | None, scale: float,
 ) -> torch.Tensor:  # fmt: skip
-    """Every node over its prefix and its own path, [T, Hq, D] float64; by definition, not layout."""
+    """Every node over its prefix and its own path, by definition: [T, Hq, D] float64."""
     out = torch.zeros(query.shape, dtype=torch.float64)
     first = 0
     for id, prefix, tree in zip(step.ids, step.prefixes, step.trees, strict=True):
@@ -104,9 +107,7 @@ def softmax(
     return torch.einsum("hts,hsd->thd", shares, values)
 
 
-def rows(
-    step: Step, heads: int, group: int, dim: int, dtype: torch.dtype
-) -> list[torch.Tensor]:
+def rows(step: Step, heads: int, group: int, dim: int, dtype: torch.dtype) -> list[torch.Tensor]:
     """Queries, keys and values of all rows, padding included."""
     count = len(step.layout.slots)
     draw = torch.Generator().manual_seed(count)

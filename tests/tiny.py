@@ -40,6 +40,7 @@ _LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
     "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
 }  # fmt: skip
+_HALF = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
 _PLAIN = {name: value for name, value in _BODY.items() if name != "tie_word_embeddings"}
 
 
@@ -51,11 +52,16 @@ def config(name: str) -> hf.PretrainedConfig:
 def _configs():
     sight = {"image_token_id": IMAGE, "tie_word_embeddings": False}
     grids = [[16, 32], [32, 16], [32, 32], [16, 48]]
-    qwen = {**sight, "video_token_id": 158, "vision_start_token_id": 157, "vision_end_token_id": 156}
+    qwen = {
+        **sight,
+        "video_token_id": 158,
+        "vision_start_token_id": 157,
+        "vision_end_token_id": 156,
+    }
     return {
         "llama": lambda: hf.LlamaConfig(**_BODY, rope_parameters=_LLAMA3),
         "wide": lambda: hf.LlamaConfig(
-            **{**_BODY, "hidden_size": 256, "intermediate_size": 1536, "num_attention_heads": 8}
+            **{**_BODY, "hidden_size": 256, "intermediate_size": 4096, "num_hidden_layers": 2}
         ),
         "qwen2": lambda: hf.Qwen2Config(
             **{**_BODY, "tie_word_embeddings": True}, use_sliding_window=True, sliding_window=28,
@@ -69,8 +75,7 @@ def _configs():
             layer_types=["sliding_attention", "full_attention", "sliding_attention"],
         ),
         "phi3": lambda: hf.Phi3Config(
-            **_BODY, sliding_window=30,
-            rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+            **_BODY, sliding_window=30, rope_parameters=_HALF,
         ),
         "llava": lambda: hf.LlavaConfig(
             text_config=hf.LlamaConfig(**_BODY), vision_config=hf.CLIPVisionConfig(**_CLIP), **sight
@@ -174,7 +179,10 @@ def _picture(name: str, index: int, size: tuple[int, int] | None) -> _Picture:
     tiles = hf.models.llava_next.modeling_llava_next.image_size_to_num_patches(
         size, config(name).image_grid_pinpoints, 16
     )
-    inputs = {"pixel_values": torch.randn(1, tiles, 3, 16, 16, generator=draw), "image_sizes": sizes}
+    inputs = {
+        "pixel_values": torch.randn(1, tiles, 3, 16, 16, generator=draw),
+        "image_sizes": sizes,
+    }
     with torch.inference_mode():
         said = reference(name).model.get_image_features(**inputs).pooler_output
     return _Picture(len(said[0]), inputs)
@@ -202,7 +210,9 @@ def model_inputs(name: str, prompt: Prompt, dtype: torch.dtype) -> dict[str, tor
     pixels = [media.inputs["pixel_values"].to(dtype) for media in prompt.media]
     if name == "llava_next":
         tiles = max(part.shape[1] for part in pixels)
-        pixels = [torch.cat([p, p.new_zeros(1, tiles - p.shape[1], *p.shape[2:])], 1) for p in pixels]
+        pixels = [
+            torch.cat([p, p.new_zeros(1, tiles - p.shape[1], *p.shape[2:])], 1) for p in pixels
+        ]
     inputs["pixel_values"] = torch.cat(pixels)
     for extra in ("image_sizes", "image_grid_thw"):
         if extra in prompt.media[0].inputs:

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from steps import dense, rows, softmax, step
 from mmspec_kernels import attention, reference
 from mmspec_kernels.compiled import move_rows
 from mmspec_kernels.layout import ChunkLayout
+from steps import dense, rows, softmax, step
 
 # Largest error: bfloat16 rounds the result once more, relative to its size.
 NEAR = {

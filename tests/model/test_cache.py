@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -128,16 +129,20 @@ class Cache(RuleBasedStateMachine):
     def forget(self):
         self.cache.clear()
 
+    def edges(self):
+        bases = {id: self.cache.base(id) for id in self.held}
+        return sorted((base, base + self.room[id]) for id, base in bases.items())
+
     def widest_gap(self):
-        edges = sorted((self.cache.base(id), self.cache.base(id) + self.room[id]) for id in self.held)
+        edges = self.edges()
         starts = [0, *(stop for _, stop in edges)]
         stops = [*(start for start, _ in edges), SLOTS]
         return max(stop - start for start, stop in zip(starts, stops, strict=True))
 
     @invariant()
     def nobody_overlaps(self):
-        edges = sorted((self.cache.base(id), self.cache.base(id) + self.room[id]) for id in self.held)
-        for (_, stop), (start, _) in zip(edges, edges[1:], strict=False):
+        edges = self.edges()
+        for (_, stop), (start, _) in itertools.pairwise(edges):
             assert stop <= start
         assert not edges or (edges[0][0] >= 0 and edges[-1][1] <= SLOTS)
         assert self.cache.used == sum(self.room.values())

@@ -88,9 +88,7 @@ def test_hidden_states_are_those_of_transformers(name, numerics):
 def test_log_probabilities_are_those_of_transformers(name, numerics):
     prompts = {str(index): prompt for index, prompt in enumerate(tiny.prompts(name))}
     texts = {id: tiny.greedy(name, int(id)) for id in prompts}
-    guessing = engine(
-        tiny.target(name, numerics), {"t.knowing": Knowing(texts, tiny.VOCABULARY)}
-    )
+    guessing = engine(tiny.target(name, numerics), {"t.knowing": Knowing(texts, tiny.VOCABULARY)})
     likely = told(guessing, prompts, Sampling(temperature=0.0, max_tokens=40, logprobs=5))
     for id, prompt in prompts.items():
         _, logits = truly(name, prompt, texts[id][:-1], (0,))
