@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, help_text, options in (
         ("serve", "serve a model over an OpenAI-compatible API", _serve_options),
         ("chat", "talk to a model in this terminal", _chat_options),
-        ("config", "print the configuration a server would run with", _model_options),
+        ("config", "print the configuration a server would run with", _serve_options),
     ):
         options(commands.add_parser(name, help=help_text))
     train = commands.add_parser("train", help="train a model by a recipe", add_help=False)
