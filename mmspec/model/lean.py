@@ -57,8 +57,17 @@ class LeanDecoder:
         self._inner = first.gate_up.out_features // 2
         self._group = first.qkv.out_features // dim // kv_heads - 2
 
-    def __call__(self, embeds: torch.Tensor, positions: torch.Tensor, step: Step) -> torch.Tensor:
-        """Packed rows [G, R, H] to normed hidden states [G, R, H]."""
+    def __call__(
+        self,
+        embeds: torch.Tensor,
+        positions: torch.Tensor,
+        step: Step,
+        watched: tuple[int, ...] = (),
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """Packed rows [G, R, H] to normed hidden states [G, R, H].
+
+        Also the outputs [T, H] of the layers ``watched``, of rows that are not padding.
+        """
         layout = step.layout
         assert isinstance(layout, TreeLayout)
         groups, rows, width = embeds.shape
@@ -69,7 +78,9 @@ class LeanDecoder:
         cos, sin = self._rotary(embeds.new_empty(0, dtype=wide), positions)
         angles = [part.reshape(total, -1).numpy() for part in (cos, sin)]
         # Padding rows, which come last, are multiplied by the weights and otherwise left alone.
-        residual = stored(embeds.reshape(total, width).clone())[:count]
+        stream = embeds.reshape(total, width)[:count].clone()
+        residual = stored(stream)
+        kept: dict[int, torch.Tensor] = {}
         normed = embeds.new_zeros(groups, rows, width)
         inner = embeds.new_zeros(groups, rows, self._inner)
         query = embeds.new_zeros(self._kv_heads, total, self._group, self._dim)
@@ -78,6 +89,8 @@ class LeanDecoder:
         delta = np.zeros_like(residual)
         for index, layer in enumerate(self._layers):
             add_norm(residual, delta, layer.before, self._eps, normed_rows, real, word)
+            if index - 1 in watched:
+                kept[index - 1] = stream.clone()
             store = step.store[index]
             rotate_store(
                 stored(layer.qkv(normed)).reshape(total, -1)[:count], *angles, layer.heads,
@@ -91,7 +104,9 @@ class LeanDecoder:
             gated(both, inner_rows, real, word)
             delta = stored(layer.down(inner)).reshape(total, width)[:count]
         add_norm(residual, delta, self._last, self._eps, normed_rows, real, word)
-        return normed
+        if len(self._layers) - 1 in watched:
+            kept[len(self._layers) - 1] = stream
+        return normed, kept
 
     def _read(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp

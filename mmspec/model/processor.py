@@ -85,8 +85,10 @@ class Processor:
             text = template.apply_chat_template(
                 shaped, tokenize=False, add_generation_prompt=add_generation_prompt
             )
-        except Exception as error:  # templates raise whatever their author chose
-            raise BadRequestError(f"the chat template refused: {error}", "messages") from error
+        except Exception as error:
+            # What a template raises on purpose is for the client; anything else is not.
+            why = f": {error}" if type(error).__module__.startswith("jinja2") else ""
+            raise BadRequestError(f"the chat template refused{why}", "messages") from error
         return self._expand(self._tokenise(text, hidden), images)
 
     def text(self, text: str) -> Prompt:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from transformers import PretrainedConfig
 
 from mmspec.core.drafter import Facts, Needs
 from mmspec.core.errors import UnsupportedModelError
+from mmspec.core.request import Prompt, Request
+from mmspec.core.sequence import Sequence
+from mmspec.core.tree import TokenTree
 from mmspec.model.attend import NAME, Step
+from mmspec.model.batch import pack_trees
 from mmspec.model.cache import KVCache
 from mmspec.model.families.family import Encoded, decode
 from mmspec.model.families.find import find_family
-from mmspec.model.lean import lean
+from mmspec.model.lean import LeanDecoder, lean
 from mmspec.model.packed import PackedLinear, pack_model
 
 if TYPE_CHECKING:
@@ -24,11 +30,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from mmspec.core.request import Media, Prompt
+    from mmspec.core.request import Media
     from mmspec.model.batch import Batch
 
+_log = logging.getLogger(__name__)
 Numerics = Literal["bitwise", "near-tie"]
 ENCODED_PICTURES = 64  # pictures whose features are kept, least recently used first out
+TRIAL = 6  # rows on which compiled layers must agree with the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,8 @@ class Target:
             raise UnsupportedModelError(f"{model.config.model_type}: attention cannot be replaced")
         pack_model(self.family.decoder)
         model.lm_head = _packed_head(model)
-        self._lean = lean(self.family.decoder, self.kv_heads, self.head_dim, self.family.axes)
+        compiled = lean(self.family.decoder, self.kv_heads, self.head_dim, self.family.axes)
+        self._lean = self._proven(compiled)
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
 
     def new_cache(self, slots: int, chunk: int, scratch: int) -> KVCache:
@@ -132,21 +141,46 @@ class Target:
 
         Logits are computed for trees only; hidden states for the layers in ``needs`` only.
         """
-        embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
         step = Step(cache.store, batch.layout)
-        if self._lean is not None and not step.is_chunk and not needs.layers:
-            hidden = self._lean(embeds, batch.positions, step)
-            return Output(self.family.head(hidden).flatten(0, 1)[: batch.count])
-        extra = self.family.deepstack(batch.seen, batch.deepstack)
-        watched = _Watch(self.family.decoder, needs.layers)
-        with watched:
-            hidden = decode(
-                self.family.decoder, embeds, batch.positions.to(self.device), step, extra
-            )
-        kept = {layer: rows.flatten(0, 1)[: batch.count] for layer, rows in watched.seen.items()}
+        embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
+        if self._lean is not None and not step.is_chunk:
+            hidden, kept = self._lean(embeds, batch.positions, step, needs.layers)
+        else:
+            hidden, kept = self._through_layers(batch, embeds, step, needs.layers)
         if step.is_chunk:
             return Output(None, kept)
         return Output(self.family.head(hidden).flatten(0, 1)[: batch.count], kept)
+
+    def _through_layers(
+        self, batch: Batch, embeds: torch.Tensor, step: Step, layers: tuple[int, ...]
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """The model's own decoder: hidden states [G, R, H], and watched layers' [T, H]."""
+        extra = self.family.deepstack(batch.seen, batch.deepstack)
+        watched = _Watch(self.family.decoder, layers)
+        positions = batch.positions.to(self.device)
+        with watched:
+            hidden = decode(self.family.decoder, embeds, positions, step, extra)
+        return hidden, {i: rows.flatten(0, 1)[: batch.count] for i, rows in watched.seen.items()}
+
+    @torch.inference_mode()
+    def _proven(self, candidate: LeanDecoder | None) -> LeanDecoder | None:
+        """The compiled decoder, if it and the model's own layers agree on a trial tree."""
+        if candidate is None:
+            return None
+        cache = self.new_cache(slots=TRIAL, chunk=TRIAL, scratch=0)
+        trial = Sequence(Request("trial", Prompt(np.zeros(1, np.int64))), 0, 0)
+        cache.open(trial.id, TRIAL)
+        tokens = np.arange(TRIAL) % self.facts.vocabulary
+        tree = TokenTree.chain(tokens)
+        batch = pack_trees([trial], [tree], cache, reach=TRIAL, grouped=False, axes=1)
+        embeds = self.embed(batch.tokens)
+        own, _ = self._through_layers(batch, embeds, Step(cache.store, batch.layout), ())
+        ours, _ = candidate(embeds, batch.positions, Step(cache.store, batch.layout))
+        spread = float((own - ours).double().norm() / own.double().norm())
+        if not spread < (0.05 if self.dtype == torch.bfloat16 else 1e-4):
+            _log.warning("compiled layers differ by %.2g; the model's own are used", spread)
+            return None
+        return candidate
 
 
 class _Watch:

@@ -32,9 +32,9 @@ class LlavaFamily:
 
     def encode(self, media: Media) -> Encoded:
         """Tower and projector; LLaVA-NeXT joins the tiles of one picture."""
-        dtype = self.decoder.dtype
+        dtype, device = self.decoder.dtype, self.decoder.device
         inputs = {
-            name: value.to(dtype) if value.is_floating_point() else value
+            name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
             for name, value in media.inputs.items()
         }
         features = self._model.model.get_image_features(**inputs).pooler_output

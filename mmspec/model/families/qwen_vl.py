@@ -34,8 +34,9 @@ class QwenVlFamily:
 
     def encode(self, media: Media) -> Encoded:
         """Run the tower on one picture's patches."""
+        device = self.decoder.device
         said = self._model.model.get_image_features(
-            media.inputs["pixel_values"], media.inputs["image_grid_thw"]
+            media.inputs["pixel_values"].to(device), media.inputs["image_grid_thw"].to(device)
         )
         dtype = self.decoder.dtype
         # Newer transformers nest DeepStack features per picture, older ones do not.
