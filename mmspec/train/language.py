@@ -35,6 +35,7 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mixture: Mixture
     long: Long | None = None
     circuit: bool = False  # put the two copying layers in front before this phase
+    places: bool = False  # give the projector its code of places before this phase
     frozen: int = 0  # layers, from the first, whose attention stays as it is
     warmup: int = 20
     first_step: int = 0

@@ -79,15 +79,19 @@ def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlavaForCondition
     return LlavaForConditionalGeneration(config).to(torch.bfloat16)
 
 
-def grow(model: LlavaForConditionalGeneration, layers: int) -> LlavaForConditionalGeneration:
+def grow(
+    model: LlavaForConditionalGeneration, layers: int, single: int = 0
+) -> LlavaForConditionalGeneration:
     """The same function with more layers: each trained layer followed by silent copies of itself.
 
     A copy keeps its weights but for zeroed output projections, so it adds nothing until it learns.
+    The first `single` layers get no copies.
     """
     old = model.config.text_config.num_hidden_layers
     if layers < old:
         raise ValueError(f"cannot grow {old} layers to {layers}")
-    sources = [place * old // layers for place in range(layers)]
+    copied, wanted = old - single, layers - single
+    sources = [*range(single), *(single + k * copied // wanted for k in range(wanted))]
     again = [place > 0 and sources[place - 1] == source for place, source in enumerate(sources)]
     return restack(model, list(zip(sources, again, strict=True)))
 

@@ -90,6 +90,8 @@ def test_growing_keeps_the_function(tokenizer, model):
     with torch.no_grad():
         torch.testing.assert_close(grown(input_ids=ids).logits, model(input_ids=ids).logits)
     assert grown.config.text_config.num_hidden_layers == 5
+    assert not grown.model.language_model.layers[1].self_attn.o_proj.weight.any()
+    assert grow(model, 4, single=1).model.language_model.layers[1].self_attn.o_proj.weight.any()
 
 
 class _Killed(Exception):

@@ -22,6 +22,11 @@ TEXTS: dict[str, Text] = {
     "passkey": copying.passkey,
     "talk": chat.talk,
 }
+# Kinds of questions that tie a place to a thing: learned late, so asked more often.
+HARD = frozenset({
+    "place", "relation", "lookup", "count colour", "existence", "bar height", "bar extreme",
+    "read", "spell",
+})  # fmt: skip
 PICTURES = ("scene", "chart", "word", "two")
 
 
@@ -95,7 +100,10 @@ def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conve
     if kind == "two":
         return _two_pictures(seed, system)
     image, facts = _draw(kind, seed, rng.randint(*mixture.objects))
-    turns = [(a.question, a.answer) for a in picture_language.questions(facts, seed)]
+    asked = picture_language.questions(facts, seed, 20)
+    hard = [a for a in asked if a.kind in HARD][:6]
+    easy = [a for a in asked if a.kind not in HARD][: 8 - len(hard)]
+    turns = [(a.question, a.answer) for a in rng.sample(hard + easy, len(hard + easy))]
     told = [(rng.choice(picture_language.DESCRIBE), picture_language.describe(facts))]
     if kind == "scene" and rng.random() < 0.3:
         told.append((rng.choice(picture_language.LIST), picture_language.listed(facts)))

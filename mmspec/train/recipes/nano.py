@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from mmspec.train import place_code
 from mmspec.train import tokenizer as nano_tokenizer
 from mmspec.train.copying_circuit import balance, install
 from mmspec.train.dense import DenseStage
@@ -160,8 +161,11 @@ def _deepen(
     """Grow when the phase is deeper; moments survive only where the trained parts stay."""
     if phase.circuit:
         model, optimizer = install(model), None
+    if phase.places:
+        place_code.install(model)
+        optimizer = None
     if model.config.text_config.num_hidden_layers != phase.layers:
-        model, optimizer = grow(model, phase.layers), None
+        model, optimizer = grow(model, phase.layers, phase.frozen), None
     trained = trained_parameters(model, phase.frozen)
     if optimizer is None or set(optimizer.parameters) != set(trained):
         optimizer = MasterAdamW(trained)
