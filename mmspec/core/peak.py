@@ -16,7 +16,8 @@ def as_bits(logits: torch.Tensor) -> np.ndarray:
 
     A view where it can be (float32 and bfloat16 on the CPU), a copy in float32 otherwise.
     """
-    logits = logits.detach().cpu().contiguous()
+    if logits.requires_grad or logits.device.type != "cpu" or not logits.is_contiguous():
+        logits = logits.detach().cpu().contiguous()
     if logits.dtype == torch.bfloat16:
         return logits.view(torch.int16).numpy()
     return logits.float().view(torch.int32).numpy()

@@ -8,6 +8,7 @@ text itself, as plain decoding has them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,19 +69,23 @@ def verify(
     Raises:
         ValueError: the rows are not as many as the nodes.
     """
-    starts = np.cumsum([0, *(len(tree) for tree in trees)])
-    if starts[-1] != len(logits):
-        raise ValueError(f"{len(logits)} rows of logits for {starts[-1]} nodes")
-    longest = max((len(tree) for tree in trees), default=1)
-    kept = np.full((len(trees), longest), -1, np.int32)
-    counts, following = np.zeros(len(trees), np.int32), np.full(len(trees), -1, np.int64)
+    # Plain array calls only: this runs cold, right after the model, where each wrapper costs.
+    sizes = [len(tree) for tree in trees]
+    starts = np.array([0, *accumulate(sizes)])
+    if starts[-1] != logits.shape[0]:
+        raise ValueError(f"{logits.shape[0]} rows of logits for {starts[-1]} nodes")
+    kept = np.empty((len(trees), max(sizes, default=1)), np.int32)
+    counts, following = np.empty(len(trees), np.int32), np.empty(len(trees), np.int64)
+    kept.fill(-1)
+    counts.fill(0)
+    following.fill(-1)
     bits = as_bits(logits)
     ends = [stop_tokens(sequence.request.sampling, stops) for sequence in sequences]
     plain = [index for index, sequence in enumerate(sequences) if _is_plain(sequence)]
     if plain:
         _walk_plain(
-            np.concatenate([tree.tokens for tree in trees]),
-            np.concatenate([tree.parents for tree in trees]),
+            _joined([tree.tokens for tree in trees]),
+            _joined([tree.parents for tree in trees]),
             starts,
             bits,
             (np.array(plain), _pad([ends[index] for index in plain])),
@@ -96,8 +101,8 @@ def verify(
             faults[index] = str(error)
             continue
         kept[index, : len(path)], counts[index], following[index] = path, len(path), token
-    width = int(counts.max(initial=1))
-    return Verdict(np.ascontiguousarray(kept[:, :width]), counts, following, faults)
+    width = max(counts.tolist(), default=1)
+    return Verdict(kept[:, : max(width, 1)], counts, following, faults)
 
 
 def walk(
@@ -139,6 +144,11 @@ def _is_plain(sequence: Sequence) -> bool:
     sampling = sequence.request.sampling
     emitted = len(sequence) - sequence.prompt_length
     return is_greedy(sampling) and not is_shaped(sampling, emitted)
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays one after another; one alone as it is."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _pad(stops: list[frozenset[int]]) -> np.ndarray:

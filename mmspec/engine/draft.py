@@ -42,6 +42,8 @@ class Panel:
         self, sequences: ListOf[Sequence], budgets: ListOf[Budget], tallies: Mapping[str, Tally]
     ) -> list[TokenTree]:
         """One tree a sequence, within its budget; the root alone where nobody has a guess."""
+        if all(budget.nodes == 1 for budget in budgets):
+            return [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
         for source, (address, drafter) in enumerate(self._drafters.items()):
             speaks = [

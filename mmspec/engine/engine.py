@@ -206,7 +206,8 @@ class Engine:
             if index in verdict.faults:
                 told.append(self._tell(sequence, "error", error=verdict.faults[index]))
                 continue
-            decided = np.append(tree.tokens[kept[1:]], verdict.next[index])
+            decided = np.empty(len(kept), np.int64)
+            decided[:-1], decided[-1] = tree.tokens[kept[1:]], verdict.next[index]
             self.cache.commit(sequence.id, kept)
             sequence.cached += len(kept)
             sequence.extend(decided)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mmspec_kernels.layout import ChunkLayout, TreeLayout, split, tail_width
+from mmspec_kernels.layout import GRAIN, ChunkLayout, TreeLayout, tail_width
 from numba import njit
 
 if TYPE_CHECKING:
@@ -64,42 +64,33 @@ def pack_trees(
         grouped: whether rows go in groups of ``ROWS`` (the bitwise level).
         axes: 1, or 3 for M-RoPE.
     """
-    sizes = np.array([len(tree) for tree in trees])
-    count = int(sizes.sum())
+    sizes = [len(tree) for tree in trees]
+    count = sum(sizes)
     total = -(-count // ROWS) * ROWS if grouped else count
-    bases = np.array([cache.base(sequence.id) for sequence in sequences], np.int64)
-    cached = np.array([sequence.cached for sequence in sequences], np.int64)
-    shifts = np.array([sequence.position_shift for sequence in sequences], np.int64)
     for sequence, size in zip(sequences, sizes, strict=True):
-        cache.reserve(sequence.id, int(size))
-
-    tokens = np.zeros(total, np.int64)
-    position = np.zeros(total, np.int64)
-    rotary = np.zeros(total, np.int64)
-    base = np.zeros(total, np.int64)
-    slots = np.zeros(total, np.int64)
-    owner = np.repeat(np.arange(len(trees)), sizes)
-    tokens[:count] = np.concatenate([tree.tokens for tree in trees])
-    depths = np.concatenate([tree.depths() for tree in trees])
-    position[:count] = cached[owner] + depths
-    rotary[:count] = position[:count] + shifts[owner]
-    base[:count] = bases[owner]
-    firsts = np.cumsum(sizes) - sizes
-    slots[:count] = bases[owner] + cached[owner] + np.arange(count) - firsts[owner]
-
+        cache.reserve(sequence.id, size)
+    owners = [
+        (size, cache.base(sequence.id), sequence.cached, sequence.position_shift)
+        for sequence, size in zip(sequences, sizes, strict=True)
+    ]
+    rows = np.zeros((5, total), np.int64)
     path = np.zeros((total, tail_width(reach)), np.int32)
     tail = np.zeros(total, np.int32)
-    parents = np.concatenate([tree.parents for tree in trees])
-    _fill_paths(
-        (parents, firsts[owner], base, cached[owner], split(position, reach), slots), path, tail
+    _lay(
+        _joined([tree.tokens for tree in trees]),
+        _joined([tree.parents for tree in trees]),
+        np.array(owners, np.int64),
+        reach,
+        (rows, path, tail),
     )
+    tokens, position, rotary, base, slots = rows
     layout = TreeLayout(
         slots=slots,
         path=path,
         tail=tail,
         position=position,
         base=base,
-        rows=ROWS if grouped else min(ROWS, int(sizes.max())),
+        rows=ROWS if grouped else min(ROWS, max(sizes)),
         reach=reach,
         count=count,
     )
@@ -129,25 +120,46 @@ def pack_chunk(sequence: Sequence, stop: int, positions: torch.Tensor, cache: KV
     )
 
 
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays one after another; one alone as it is."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 @njit(cache=True, nogil=True)
-def _fill_paths(
-    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    path: np.ndarray,
-    tail: np.ndarray,
+def _lay(
+    tokens: np.ndarray,
+    parents: np.ndarray,
+    owners: np.ndarray,
+    reach: int,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    """Fill each row's tail: committed slots from its split on, then its ancestors, then itself."""
-    parents, firsts, base, cached, split, slots = rows
-    for row in range(len(parents)):
-        depth = 0
-        node = row
-        while parents[node] >= 0:
-            node = firsts[row] + parents[node]
-            depth += 1
-        committed = cached[row] - split[row]
-        for index in range(committed):
-            path[row, index] = base[row] + split[row] + index
-        tail[row] = committed + depth + 1
-        node = row
-        for index in range(depth + 1):
-            path[row, committed + depth - index] = slots[node]
-            node = firsts[row] + parents[node]
+    """Fill the rows of a batch in one compiled call: right after the model, wrappers run cold.
+
+    Args:
+        tokens, parents: of all trees, one after another; parents count within their tree.
+        owners: int64 [B, 4], each tree's size, slot of position 0, tokens cached, rotary shift.
+        out: rows (tokens, positions, rotary positions, bases, slots) int64 [5, T], and each row's
+            tail: committed slots from its split on, then its ancestors, then itself.
+    """
+    rows, path, tail = out
+    depths = np.zeros(len(tokens), np.int64)
+    first = 0
+    for index in range(len(owners)):
+        size, base, cached, shift = owners[index]
+        for row in range(first, first + size):
+            if row > first:
+                depths[row] = depths[first + parents[row]] + 1
+            position = cached + depths[row]
+            slot = base + cached + row - first
+            rows[0, row], rows[1, row], rows[2, row] = tokens[row], position, position + shift
+            rows[3, row], rows[4, row] = base, slot
+            start = max(0, (position - reach) // GRAIN * GRAIN)
+            committed = cached - start
+            for place in range(committed):
+                path[row, place] = base + start + place
+            tail[row] = committed + depths[row] + 1
+            node = row
+            for place in range(depths[row] + 1):
+                path[row, committed + depths[row] - place] = base + cached + node - first
+                node = first + parents[node]
+        first += size

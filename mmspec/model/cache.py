@@ -101,9 +101,9 @@ class KVCache:
     def commit(self, id: str, kept: np.ndarray) -> None:
         """Keep the lent slots with these ascending indices, in order; forget the others."""
         extent = self._extents[id]
-        first = extent.base + extent.used
-        targets = first + np.arange(len(kept))
-        self._move(first + kept, targets)
+        if len(kept) and kept[-1] != len(kept) - 1:  # otherwise they lie where they belong
+            first = extent.base + extent.used
+            self._move(first + kept, first + np.arange(len(kept)))
         extent.used += len(kept)
 
     def free(self, id: str) -> None:
@@ -148,8 +148,6 @@ class KVCache:
             self._drop(self._retained.popitem()[1])
 
     def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
-        if np.array_equal(sources, targets):
-            return
         if self.store.device.type == "cpu":
             raw = self.store.view(torch.uint16) if self.store.itemsize == 2 else self.store
             move_rows(raw.numpy(), sources, targets)
