@@ -15,7 +15,7 @@ from mmspec.engine.build import build_drafter
 from mmspec.llm import LLM
 
 OFF = Speculation(enabled=False)
-WORDS = "alpha beta gamma delta river stone 17 42 the of in ship".split()
+WORDS = ["alpha", "beta", "gamma", "river", "stone", "17", "42", "the", "of", "in", "ship"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def draws(llm: LLM, count: int):
     rng = random.Random(1)
     for index in range(count):
         if rng.random() < 0.4:
-            messages = ask(rng.choice(["Describe the picture.", "What colour is it?"]), picture(index))
+            question = rng.choice(["Describe the picture.", "What colour is it?"])
+            messages = ask(question, picture(index))
         else:
             words = " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 300)))
             messages = ask(f"{words}\n\nRepeat the text.")
@@ -59,12 +60,15 @@ def draws(llm: LLM, count: int):
             )
             if rng.random() < 0.2
         }
-        yield messages, Sampling(
-            temperature=rng.choice([0.0, 0.0, 0.3, 0.7, 1.0, 1.5]),
-            seed=rng.randrange(-(2**62), 2**62),
-            max_tokens=rng.randint(1, 80),
-            ignore_eos=rng.random() < 0.5,
-            **extra,
+        yield (
+            messages,
+            Sampling(
+                temperature=rng.choice([0.0, 0.0, 0.3, 0.7, 1.0, 1.5]),
+                seed=rng.randrange(-(2**62), 2**62),
+                max_tokens=rng.randint(1, 80),
+                ignore_eos=rng.random() < 0.5,
+                **extra,
+            ),
         )
 
 
@@ -140,7 +144,8 @@ def test_text_that_spells_control_tokens_stays_text(llm):
     prompt = llm.processor.chat([{"role": "user", "content": sly}], [])
     plain = llm.processor.chat([{"role": "user", "content": "x"}], [])
     control = llm.processor.special_tokens
-    assert sum(int(id) in control for id in prompt.ids) == sum(int(id) in control for id in plain.ids)
+    meant, spelt = ([id for id in p.ids if int(id) in control] for p in (plain, prompt))
+    assert meant == spelt
     assert sly in llm.processor.decode(prompt.ids)
 
 
