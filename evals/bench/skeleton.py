@@ -71,11 +71,11 @@ def decode(
 
 def reference(model: torch.nn.Module, prompt: Prompt, cap: int) -> tuple[float, int]:
     """``transformers`` greedy generate; decode seconds are a long run's less a one-token run's."""
-    ids = torch.from_numpy(prompt.ids)[None]
+    ids = torch.from_numpy(prompt.ids)[None].to(model.device)
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if prompt.media:
         pixels = torch.cat([media.inputs["pixel_values"] for media in prompt.media])
-        given["pixel_values"] = pixels.to(model.dtype)
+        given["pixel_values"] = pixels.to(model.device, model.dtype)
     seconds = []
     for count in (1, cap):
         began = time.perf_counter()
@@ -135,7 +135,7 @@ def verify_cost(
             tree.tokens[0] = ids[-1]
             batch = pack_trees([sequence], [tree], cache, reach=16, grouped=grouped, axes=1)
             began = time.perf_counter()
-            target.forward(batch, cache)
+            target.forward(batch, cache).logits.sum().item()  # waits for a GPU too
             seconds[size].append(time.perf_counter() - began)
     cache.free(sequence.id)
     return {str(size): 1e3 * statistics.median(times) for size, times in seconds.items()}
@@ -148,19 +148,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cap", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cuda runs the same arms on a GPU")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     engines = {}
     for numerics in ("bitwise", "near-tie"):
-        model = ModelConfig(path=options.model, numerics=numerics)
+        model = ModelConfig(path=options.model, numerics=numerics, device=options.device)
         engines[numerics], processor = build(
             Config(model=model, engine=EngineConfig(prefix_cache=False))
         )
     bitwise = engines["bitwise"]
     spec = bitwise.target.model.config
     kind = AutoModelForImageTextToText if processor.accepts_images else AutoModelForCausalLM
-    plain = kind.from_pretrained(locate(options.model), dtype=torch.bfloat16).eval()
+    plain = kind.from_pretrained(locate(options.model), dtype=torch.bfloat16)
+    plain = plain.eval().to(options.device)
     rounds, cap = options.rounds, options.cap
     result: dict[str, object] = {"provenance": provenance(options, spec.model_type)}
     prompts = mixed(processor, 8)
@@ -243,6 +245,7 @@ def provenance(options: argparse.Namespace, family: str) -> dict[str, object]:
         "model": options.model,
         "family": family,
         "threads": options.threads,
+        "device": options.device,
         "torch": torch.__version__,
         "machine": platform.machine(),
         "command": "evals/bench/skeleton.py",

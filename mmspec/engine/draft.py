@@ -77,7 +77,7 @@ class Panel:
                     continue
                 try:
                     drafter.observe([sequence], _alone(seen, index))
-                except Exception as error:  # noqa: BLE001  # a drafter may fail in any way  # a drafter may fail in any way
+                except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
                     self._silence(address, sequence, tallies, error)
 
     def forget(self, id: str) -> None:
@@ -98,7 +98,7 @@ class Panel:
             trees = drafter.draft([one for one, _ in asked], [budget for _, budget in asked])
             for (sequence, budget), tree in zip(asked, trees, strict=True):
                 self._inspect(sequence, budget, tree)
-        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way  # a drafter may fail in any way
+        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
             if len(asked) == 1:
                 return [error]
             return [self._ask(drafter, [one])[0] for one in asked]
