@@ -188,6 +188,12 @@ def main() -> None:
             {"near-tie": run(engines["near-tie"], batch), "bitwise": run(bitwise, batch)},
             rounds,
         )
+    for batch in (8, 32):
+        result[f"speculation_batch_{batch}"] = versus(
+            f"speculation on over off, mixed prompts, batch {batch}",
+            {"on": run(bitwise, batch, Speculation()), "off": run(bitwise, batch)},
+            rounds,
+        )
     outside = [decode(bitwise, prompts[:1], cap, OFF, True)[2]["outside"] for _ in range(rounds)]
     result["outside_forward_share"] = statistics.median(outside)
     result["verify_ms_at_512"] = verify_cost(bitwise, (1, 4, 8, 16), 512, 40)

@@ -50,6 +50,12 @@ def rows(result: dict) -> list[tuple[str, str, str]]:
             ratio("descriptions"),
             "at least 0.97x",
         ),
+        (
+            "speculation on over off, mixed prompts, batch 8",
+            ratio("speculation_batch_8"),
+            "reported",
+        ),
+        ("the same at batch 32", ratio("speculation_batch_32"), "reported"),
     ]
 
 

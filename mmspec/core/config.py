@@ -35,6 +35,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     chunk: int = 256  # prefill grid; bits of a prompt's keys depend on it, so it never varies
     max_nodes: int = 16  # nodes of one verified tree, root included
     max_depth: int = 12
+    tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
     prefix_cache: bool = True
 
 

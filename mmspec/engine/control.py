@@ -20,17 +20,18 @@ class Controller(Protocol):
 
 
 class ConstantController:
-    """The same budget at every step, within what the request asks and has left."""
+    """The same budget at every step, shared by those who decode, within what a request asks."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._nodes = config.max_nodes
         self._depth = config.max_depth
+        self._rows = config.tree_rows
 
     def budget(self, sequence: Sequence, batch: int) -> Budget:
-        """The configured budget, or the request's where that is smaller."""
+        """The configured budget or a share of the rows, or the request's where smaller."""
         asked = sequence.request.speculation
         if not asked.enabled:
             return Budget(1, 0)
-        nodes = min(self._nodes, asked.max_nodes or self._nodes)
+        nodes = min(self._nodes, max(1, self._rows // batch), asked.max_nodes or self._nodes)
         depth = min(self._depth, asked.max_depth or self._depth)
         return Budget(nodes, depth)
