@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from mmspec.engine.engine import Engine
 
 
+_log = logging.getLogger(__name__)
+
+
 def warm(engine: Engine) -> None:
     """Prefill, draft, verify and commit once, greedy and sampled; leaves no trace in the stats."""
+    _log.info("warming up; the very first start also compiles the kernels")
     core_warm.warm(engine.target.dtype)
     facts = engine.target.facts
     banned = facts.media_tokens | facts.stop_tokens
