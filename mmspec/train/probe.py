@@ -166,8 +166,9 @@ def _facts_right(trials: Sequence[Trial], told: Sequence[str]) -> float:
 def _by_kind(trials: Sequence[Trial], told: Sequence[str]) -> dict[str, float]:
     marks: dict[str, list[bool]] = defaultdict(list)
     for trial, text in zip(trials, told, strict=True):
-        marks[trial.kind].append(text == trial.answer)
-        marks["all"].append(text == trial.answer)
+        family, found, _ = trial.kind.partition(": ")
+        for kind in (trial.kind, "all", *([f"{family}: all"] if found else [])):
+            marks[kind].append(text == trial.answer)
     return {kind: _share(row) for kind, row in sorted(marks.items())}
 
 
