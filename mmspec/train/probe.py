@@ -16,6 +16,7 @@ from mmspec.train.data.pictures import COLOURS, PLACES, SHAPES, SIZES, Facts, Th
 from mmspec.train.data.seeds import example_seed
 
 BATCH = 16
+FIRST = 10_000_000  # held-out examples from here on were never looked at while training
 PASSKEY_TOKENS = (256, 512, 1024, 2048)
 
 
@@ -92,7 +93,7 @@ def probe(folder: Path, examples: int) -> dict[str, Any]:
 def picture_trials(examples: int) -> Iterator[Trial]:
     """Short questions: two thirds about scenes of 2 to 5 objects, the rest charts and words."""
     for index in range(examples * 3):
-        seed = example_seed("held_out", index)
+        seed = example_seed("held_out", FIRST + index)
         if index % 3 < 2:
             image, facts = pictures.scene(seed, 2 + index % 4)
         else:
@@ -104,7 +105,7 @@ def picture_trials(examples: int) -> Iterator[Trial]:
 def description_trials(examples: int) -> Iterator[Trial]:
     """Descriptions of scenes of 2 to 5 objects."""
     for index in range(examples):
-        seed = example_seed("held_out", 1_000_000 + index)
+        seed = example_seed("held_out", FIRST + 1_000_000 + index)
         image, facts = pictures.scene(seed, 2 + index % 4)
         answer = picture_language.describe(facts)
         yield Trial("describe", picture_language.DESCRIBE[0], answer, image, facts)
@@ -114,7 +115,7 @@ def text_trials(examples: int) -> dict[str, list[Trial]]:
     """Document questions, quotes, copies, look-ups, and pass keys at several lengths."""
     groups: dict[str, list[Trial]] = defaultdict(list)
     for index in range(examples):
-        seed = example_seed("held_out", 2_000_000 + index)
+        seed = example_seed("held_out", FIRST + 2_000_000 + index)
         for tokens in (250, 1000):
             made, pairs = documents.document(seed, tokens)
             for kind in ("fact", "quote"):
