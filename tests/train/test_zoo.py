@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from mmspec.train.card import tables
 from mmspec.train.data import pictures
 
 ZOO = Path(str(resources.files("mmspec.zoo").joinpath("nano")))
@@ -45,3 +46,8 @@ def test_it_names_a_large_object(loaded):
     ids = model.generate(**inputs, max_new_tokens=12)
     told = processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :])
     assert told == facts.background.capitalize() + ".<|end|>"
+
+
+def test_the_card_shows_what_the_probe_measured():
+    measured = json.loads((ZOO / "probe.json").read_text())
+    assert tables(measured) in (ZOO / "MODEL_CARD.md").read_text(encoding="utf-8")

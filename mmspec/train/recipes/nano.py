@@ -17,6 +17,7 @@ from transformers import (
 
 from mmspec.train import place_code
 from mmspec.train import tokenizer as nano_tokenizer
+from mmspec.train.card import write_tables
 from mmspec.train.copying_circuit import balance, install
 from mmspec.train.dense import DenseStage
 from mmspec.train.language import LanguageStage, Phase, trained_parameters
@@ -123,8 +124,11 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if asked.probe:
         folder = asked.model or Path(str(resources.files("mmspec.zoo").joinpath("nano")))
-        told = json.dumps(probe(folder, asked.examples), indent=1)
+        measured = probe(folder, asked.examples)
+        told = json.dumps(measured, indent=1)
         (folder / "probe.json").write_text(told + "\n")
+        if (folder / "MODEL_CARD.md").exists():
+            write_tables(folder / "MODEL_CARD.md", measured)
         LOG.info("%s", told)
     elif asked.export:
         export_phase(read(asked.config), asked.out, asked.export)
