@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import io
-import random
 
 from openai import OpenAI
 from PIL import Image, ImageDraw
+
+from mmspec.train.data import documents
+from mmspec.train.data.seeds import example_seed
 
 client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")
 
@@ -25,18 +27,6 @@ def picture() -> str:
     file = io.BytesIO()
     image.save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def document(notes: int) -> str:
-    """Notes on mills and what they sold; 430 of them are about ten thousand tokens."""
-    rng = random.Random(4)
-    towns = ["Arlen", "Brost", "Celdon", "Dravik", "Elmar", "Fosten", "Gralt", "Helmen"]
-    goods = ["salt", "wool", "copper", "barley", "timber", "glass", "honey", "linen"]
-    return " ".join(
-        f"Note {n}: the mill of {rng.choice(towns)} sold {rng.randrange(10, 90)} sacks of "
-        f"{rng.choice(goods)}."
-        for n in range(1, notes + 1)
-    )
 
 
 def ask_picture() -> None:
@@ -54,17 +44,19 @@ def ask_picture() -> None:
     print("".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices))
 
 
-def ask_document() -> None:
-    """A long document and a question on it."""
+def ask_document(tokens: int) -> None:
+    """A document of about so many tokens (fictional, never trained on) and a question on it."""
+    document, pairs = documents.document(example_seed("held_out", 9102), tokens)
+    question = next(pair.question for pair in pairs if pair.kind == "fact")
     answer = client.chat.completions.create(
         model="nano",
-        messages=[{"role": "user", "content": f"{document(430)}\n\nWho sold honey?"}],
+        messages=[{"role": "user", "content": f"{document.text}\n\n{question}"}],
         temperature=0,
         max_tokens=60,
         extra_body={"speculation": {"report": True}},
     )
     tau = answer.model_extra["mmspec"]["speculation"]["tau"]
-    print(f"{answer.usage.prompt_tokens} prompt tokens, tau {tau:.2f}:")
+    print(f"{answer.usage.prompt_tokens} prompt tokens, tau {tau:.2f}: {question}")
     print(answer.choices[0].message.content)
 
 
@@ -88,5 +80,6 @@ def off_and_on() -> None:
 
 if __name__ == "__main__":
     ask_picture()
-    ask_document()
+    ask_document(250)
+    ask_document(9_700)
     off_and_on()

@@ -25,6 +25,17 @@ def document_questions(processor: Processor, count: int, tokens: int = 700) -> l
     return prompts
 
 
+def fact_questions(processor: Processor, count: int, tokens: int = 250) -> list[Prompt]:
+    """Questions answered by one quoted sentence and the value in it."""
+    prompts = []
+    for index in range(count):
+        document, pairs = documents.document(example_seed("held_out", 9000 + index), tokens)
+        question = next(pair.question for pair in pairs if pair.kind == "fact")
+        text = f"{document.text}\n\n{question}"
+        prompts.append(processor.chat([{"role": "user", "content": text}], []))
+    return prompts
+
+
 def descriptions(processor: Processor, count: int) -> list[Prompt]:
     """Pictures to describe at length."""
     prompts = []

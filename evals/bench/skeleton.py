@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from cases import descriptions, document_questions, mixed
+from cases import descriptions, document_questions, fact_questions, mixed
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from mmspec.core.config import Config, EngineConfig, ModelConfig
@@ -38,6 +38,7 @@ from mmspec.model.prefill import Prefill
 if TYPE_CHECKING:
     from mmspec.engine.engine import Engine
 
+CAP = 256  # tokens of an answer
 OFF = Speculation(enabled=False)
 Arm = Callable[[], tuple[float, int]]  # seconds and tokens of one run
 
@@ -66,7 +67,8 @@ def decode(
     seconds = time.perf_counter() - began
     model = engine.stats.model_seconds - before[0]
     step = engine.stats.step_seconds - before[1]
-    return seconds, tokens - first, {"outside": 1 - model / step, "tau": tokens / passes}
+    more = {"outside": 1 - model / step, "tokens": tokens, "passes": passes}
+    return seconds, tokens - first, more
 
 
 def reference(model: torch.nn.Module, prompt: Prompt, cap: int) -> tuple[float, int]:
@@ -198,6 +200,7 @@ def main() -> None:
     result["outside_forward_share"] = statistics.median(outside)
     result["verify_ms_at_512"] = verify_cost(bitwise, (1, 4, 8, 16), 512, 40)
     for name, cases in (
+        ("facts", fact_questions(processor, 40)),
         ("documents", document_questions(processor, 20)),
         ("descriptions", descriptions(processor, 20)),
     ):
@@ -213,23 +216,26 @@ def speculation_gain(
     name: str, engine: Engine, cases: list[Prompt], rounds: int
 ) -> dict[str, object]:
     """Speculation on over off, one request at a time, texts ending where they end."""
-    taus: list[float] = []
+    counted = {"tokens": 0, "passes": 0, "at_cap": 0}
 
     def arm(speculation: Speculation) -> Arm:
         def timed() -> tuple[float, int]:
             seconds, tokens = 0.0, 0
             for case in cases:
-                spent, said, more = decode(engine, [case], 256, speculation, False)
+                spent, said, more = decode(engine, [case], CAP, speculation, False)
                 seconds, tokens = seconds + spent, tokens + said
                 if speculation.enabled:
-                    taus.append(more["tau"])
+                    counted["tokens"] += int(more["tokens"])
+                    counted["passes"] += int(more["passes"])
+                    counted["at_cap"] += more["tokens"] >= CAP
             return seconds, tokens
 
         return timed
 
     result = versus(name, {"on": arm(Speculation()), "off": arm(OFF)}, min(rounds, 3))
-    result["tau"] = statistics.mean(taus)
+    result["tau"] = counted["tokens"] / counted["passes"]
     result["cases"] = len(cases)
+    result["share_at_cap"] = counted["at_cap"] / (len(cases) * min(rounds, 3))
     return result
 
 
