@@ -28,7 +28,8 @@ def set_cache_home(*packages: Path) -> None:
     for package in packages:
         for source in sorted(package.rglob("*.py")):
             text = source.read_bytes()
-            if b"numba" in text:
+            # Constants are compiled in, so every file of the first package counts.
+            if package == packages[0] or b"numba" in text:
                 digest.update(text)
     parent = packages[0] / "__pycache__"
     if not os.access(parent if parent.exists() else packages[0], os.W_OK):

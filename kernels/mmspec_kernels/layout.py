@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GRAIN = 64  # splits move in steps of this many positions
+GRAIN = 32  # splits move in steps of this many positions
 
 
 def split(position: np.ndarray, reach: int) -> np.ndarray:
@@ -23,7 +23,7 @@ def split(position: np.ndarray, reach: int) -> np.ndarray:
     Never falls inside a tree whose root is at ``position - reach`` or later.
 
     >>> split(np.array([500, 527, 528, 10]), 16).tolist()
-    [448, 448, 512, 0]
+    [480, 480, 512, 0]
     """
     return np.maximum(0, (position - reach) // GRAIN * GRAIN)
 
