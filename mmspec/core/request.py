@@ -149,11 +149,23 @@ class Request:
     speculation: Speculation = Speculation()
 
 
+class RoundLog(msgspec.Struct, frozen=True, kw_only=True):
+    """Every verified tree of one choice, in order: parallel lists, one entry a target pass.
+
+    ``proposed`` counts drafted nodes (the root excluded), ``depth`` is the deepest of them,
+    ``accepted`` how many were kept, the bonus excluded.
+    """
+
+    proposed: list[int]
+    depth: list[int]
+    accepted: list[int]
+
+
 class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
     """What speculation did for one choice.
 
     ``tau`` is tokens emitted per target pass after prefill, the bonus token included: 1.0 is plain
-    decoding. ``accepted`` excludes the bonus.
+    decoding. ``accepted`` excludes the bonus. ``log`` is kept for requests that ask for a report.
     """
 
     rounds: int = 0
@@ -163,6 +175,7 @@ class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
     by_source: dict[str, tuple[int, int]] = {}  # address -> (drafted, accepted)
     off_reasons: dict[str, str] = {}  # address -> why it did not speak
     lossless: bool = True
+    log: RoundLog | None = None
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from mmspec.core.errors import MmspecError
 from mmspec.core.logprobs import logprobs
 from mmspec.core.request import Delta
 from mmspec.core.sequence import Sequence
+from mmspec.core.stopwatch import Stopwatch
 from mmspec.core.verify import verify
 from mmspec.engine.admit import check_request
 from mmspec.engine.control import ConstantController, Controller
@@ -60,6 +61,7 @@ class Engine:
         self.config = config
         self._stats = EngineStats()
         self.panel = Panel(drafters, target.facts.vocabulary)
+        self.drafting = Stopwatch()
         self.scheduler = Scheduler(config, self._admit)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
@@ -92,7 +94,7 @@ class Engine:
         flights = [
             Flight(
                 sequence,
-                Tally(self.panel.addresses),
+                Tally(self.panel.addresses, request.speculation.report),
                 Prefill(self.target, sequence),
                 keys if self.config.prefix_cache else [],
                 self.target.facts,
@@ -133,12 +135,16 @@ class Engine:
         self._stats.waiting = len(self.scheduler.waiting)
         self._stats.cache_slots = self.cache.slots
         self._stats.cache_used = self.cache.used
+        self._stats.draft_seconds = self.drafting.seconds
+        self._stats.vision_seconds = self.target.encoding.seconds
         return self._stats
 
     def reset(self) -> None:
-        """Forget remembered prompts and start counting anew; nothing may be in flight."""
+        """Forget remembered prompts and pictures, count anew; nothing may be in flight."""
         self.cache.clear()
+        self.target.forget_pictures()
         self._stats = EngineStats()
+        self.drafting.reset()
 
     def _admit(self, sequence: Sequence) -> None:
         """Give a sequence its memory, and what the prefix cache knows of its prompt."""
@@ -165,7 +171,8 @@ class Engine:
             tokens=sequence.tokens[start:stop],
             hidden=output.hidden,
         )
-        self.panel.observe([sequence], seen, self._tallies())
+        with self.drafting:
+            self.panel.observe([sequence], seen, self._tallies())
         return []
 
     def _decode(self, sequences: list[Sequence]) -> list[Delta]:
@@ -174,7 +181,8 @@ class Engine:
             budgets = [
                 self._flights[one.id].budget(self._controller, len(sequences)) for one in sequences
             ]
-            trees = self.panel.draft(sequences, budgets, self._tallies())
+            with self.drafting:
+                trees = self.panel.draft(sequences, budgets, self._tallies())
             batch = pack_trees(
                 sequences, trees, self.cache,
                 reach=self._reach,
@@ -221,7 +229,8 @@ class Engine:
                 going.append(index)
         if going and self.panel.addresses:
             seen = observation(trees, paths, going, output, self.panel.needs)
-            self.panel.observe([sequences[index] for index in going], seen, self._tallies())
+            with self.drafting:
+                self.panel.observe([sequences[index] for index in going], seen, self._tallies())
         return told
 
     def _tell(
@@ -261,10 +270,7 @@ class Engine:
 
     def _count(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         self._flights[sequence.id].tally.record(tree, kept, len(kept))
-        self._stats.passes += 1
-        self._stats.drafted += len(tree) - 1
-        self._stats.accepted += len(kept) - 1
-        self._stats.output_tokens += len(kept)
+        self._stats.count(len(tree) - 1, len(kept) - 1)
 
     def _tallies(self) -> dict[str, Tally]:
         return {id: flight.tally for id, flight in self._flights.items()}

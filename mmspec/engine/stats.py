@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from mmspec.core.request import SpeculationReport
+from mmspec.core.request import RoundLog, SpeculationReport
 
 if TYPE_CHECKING:
     from mmspec.core.tree import TokenTree
@@ -31,18 +31,38 @@ class EngineStats(msgspec.Struct, kw_only=True):
     cache_used: int = 0
     model_seconds: float = 0.0
     step_seconds: float = 0.0
+    vision_seconds: float = 0.0  # encoding pictures
+    draft_seconds: float = 0.0  # drafters drafting and observing, fusing included
+    accepted_at: list[int] = []  # [k]: passes that kept at least k + 1 drafted tokens
+
+    def count(self, proposed: int, accepted: int) -> None:
+        """One target pass over a tree of ``proposed`` drafted nodes, ``accepted`` of them kept."""
+        self.passes += 1
+        self.drafted += proposed
+        self.accepted += accepted
+        self.output_tokens += accepted + 1
+        if accepted > len(self.accepted_at):
+            self.accepted_at += [0] * (accepted - len(self.accepted_at))
+        for position in range(accepted):
+            self.accepted_at[position] += 1
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one choice; becomes its report."""
+    """Counts of one choice; becomes its report.
+
+    Attributes:
+        sources: addresses of the drafters. logged: whether every round is kept, not only sums.
+    """
 
     sources: tuple[str, ...]
+    logged: bool = False
     rounds: int = 0
     emitted: int = 0
     drafted: np.ndarray = field(init=False)
     accepted: np.ndarray = field(init=False)
     off: dict[str, str] = field(default_factory=dict)
+    log: RoundLog = field(default_factory=lambda: RoundLog(proposed=[], depth=[], accepted=[]))
 
     def __post_init__(self) -> None:
         self.drafted = np.zeros(len(self.sources), np.int64)
@@ -56,6 +76,10 @@ class Tally:
             bins = len(self.sources)
             self.drafted += np.bincount(tree.source[1:], minlength=bins)
             self.accepted += np.bincount(tree.source[kept[1:]], minlength=bins)
+        if self.logged:
+            self.log.proposed.append(len(tree) - 1)
+            self.log.depth.append(int(tree.depths().max()))
+            self.log.accepted.append(len(kept) - 1)
 
     def report(self) -> SpeculationReport:
         """The counts as the client sees them."""
@@ -70,4 +94,5 @@ class Tally:
                 if self.drafted[index]
             },
             off_reasons=dict(self.off),
+            log=self.log if self.logged else None,
         )

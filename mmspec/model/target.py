@@ -16,6 +16,7 @@ from mmspec.core.drafter import Facts, Needs
 from mmspec.core.errors import UnsupportedModelError
 from mmspec.core.request import Prompt, Request
 from mmspec.core.sequence import Sequence
+from mmspec.core.stopwatch import Stopwatch
 from mmspec.core.tree import TokenTree
 from mmspec.model.attend import NAME, Step
 from mmspec.model.batch import pack_trees
@@ -100,6 +101,7 @@ class Target:
         compiled = lean(self.family.decoder, self.kv_heads, self.head_dim, self.family.axes)
         self._lean = self._proven(compiled)
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+        self.encoding = Stopwatch()
 
     def new_cache(self, slots: int, chunk: int, scratch: int) -> KVCache:
         """An empty store for this model: ``slots`` tokens over all sequences."""
@@ -125,11 +127,17 @@ class Target:
         """Features of one picture, remembered by its digest."""
         found = self._encoded.get(media.digest)
         if found is None:
-            found = self._encoded[media.digest] = self.family.encode(media)
+            with self.encoding:
+                found = self._encoded[media.digest] = self.family.encode(media)
             if len(self._encoded) > ENCODED_PICTURES:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(media.digest)
         return found
+
+    def forget_pictures(self) -> None:
+        """Drop remembered features and the time spent on them."""
+        self._encoded.clear()
+        self.encoding.reset()
 
     def positions(self, prompt: Prompt) -> tuple[torch.Tensor, int]:
         """Rotary positions of a prompt, int64 [P] or [3, P], and the shift of what follows."""

@@ -1,0 +1,1 @@
+"""The eval runner: quality, losslessness and honest speed, measured in pairs."""

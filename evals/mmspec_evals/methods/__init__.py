@@ -1,0 +1,1 @@
+"""Ways to produce an answer that are compared with each other."""

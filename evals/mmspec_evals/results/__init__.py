@@ -1,0 +1,1 @@
+"""From samples to results: aggregation, intervals, schema, reports."""

@@ -1,0 +1,1 @@
+"""From a plan to samples on disk: order, timing, resuming, progress."""

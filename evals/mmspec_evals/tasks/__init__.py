@@ -1,0 +1,1 @@
+"""Benchmarks: one module a family, found by scanning this folder."""
