@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 REACH = 16  # trees up to this deep share one division of keys, so bits do not depend on the budget
+OUT_OF_MEMORY = "out of memory"
 _FAULT = "the engine could not finish this request"
 
 
@@ -278,4 +280,7 @@ class Engine:
 
 def _public(error: Exception) -> str:
     """What a client may read of a failure."""
+    # Torch says it on the GPU and on the CPU in these words, by types of its own.
+    if isinstance(error, MemoryError) or re.search(r"out of memory|t allocate memory", str(error)):
+        return OUT_OF_MEMORY
     return str(error) if isinstance(error, MmspecError) else _FAULT

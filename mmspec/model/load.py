@@ -20,7 +20,7 @@ from mmspec.model.processor import Processor, default_name
 from mmspec.model.target import Target
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from mmspec.core.config import ModelConfig
 
@@ -40,31 +40,56 @@ def load_target(config: ModelConfig) -> tuple[Target, Processor]:
     Raises:
         ConfigError: nothing to read there. UnsupportedModelError: a family we do not serve.
     """
-    folder = locate(config.path)
-    try:
-        spec = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no model at {config.path}: {error}") from error
+    model = load_model(config)
+    target = Target(
+        model,
+        stop_tokens=stop_tokens(locate(config.path), model.config),
+        numerics=config.numerics,
+        max_context=config.max_context,
+    )
+    return target, load_processor(config)
+
+
+def load_model(config: ModelConfig) -> PreTrainedModel:
+    """The weights in transformers' own model, as yet untouched.
+
+    Raises:
+        ConfigError: nothing to read there. UnsupportedModelError: a family we do not serve.
+    """
+    spec = load_spec(config)
     refuse_unsupported(spec)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     kind = AutoModelForCausalLM if spec.model_type in text.TYPES else AutoModelForImageTextToText
     dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
-    model = kind.from_pretrained(folder, dtype=dtype).to(config.device)
-    stops = stop_tokens(folder, spec)
-    target = Target(
-        model,
-        stop_tokens=stops,
-        numerics=config.numerics,
-        max_context=config.max_context,
-    )
-    processor = Processor.load(
+    return kind.from_pretrained(locate(config.path), dtype=dtype).to(config.device).eval()
+
+
+def load_processor(config: ModelConfig) -> Processor:
+    """The tokenizer, chat template and image processor alone.
+
+    Raises:
+        ConfigError: nothing to read there.
+    """
+    spec, folder = load_spec(config), locate(config.path)
+    return Processor.load(
         folder,
         name=config.name or default_name(config.path),
-        vocabulary=target.facts.vocabulary,
-        stop_tokens=stops,
+        vocabulary=spec.get_text_config().vocab_size,
+        stop_tokens=stop_tokens(folder, spec),
     )
-    return target, processor
+
+
+def load_spec(config: ModelConfig) -> PretrainedConfig:
+    """The model's own configuration.
+
+    Raises:
+        ConfigError: nothing to read there.
+    """
+    try:
+        return AutoConfig.from_pretrained(locate(config.path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no model at {config.path}: {error}") from error
 
 
 def stop_tokens(folder: str, spec: PretrainedConfig) -> frozenset[int]:

@@ -96,6 +96,19 @@ class Processor:
         ids = self._tokenizer(text, split_special_tokens=True)["input_ids"]
         return Prompt(np.array(ids, np.int64))
 
+    def offsets(self, text: str) -> np.ndarray:
+        """Where each token of a plain text stands in it: characters, int64 [T, 2].
+
+        Raises:
+            ConfigError: a slow tokenizer, which cannot tell.
+        """
+        if not self._tokenizer.is_fast:
+            raise ConfigError("a slow tokenizer cannot tell where its tokens stand")
+        said = self._tokenizer(
+            text, split_special_tokens=True, add_special_tokens=False, return_offsets_mapping=True
+        )
+        return np.array(said["offset_mapping"], np.int64).reshape(-1, 2)
+
     def ids(self, ids: list[int]) -> Prompt:
         """Token ids as they are.
 
