@@ -37,4 +37,5 @@ def _report(row: np.ndarray, token: int, top: int) -> TokenLogprob:
         token=token,
         logprob=float(row[token]) - total,
         top=tuple((int(id), float(row[id]) - total) for id in best),
+        rank=1 + int(np.count_nonzero(row > row[token])),
     )

@@ -44,6 +44,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: int | None = None  # None: the engine draws one and reports it
     n: int = 1
     logprobs: int | None = None  # None: none; k: the chosen token's and the k most likely ones'
+    prompt_logprobs: int | None = None  # the same of the prompt's own tokens, all but the first
 
     def check(self) -> None:
         """Refuse values no sampler can honour.
@@ -72,7 +73,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def _check_lengths(self) -> None:
         if self.top_p <= 0.0:
             raise BadRequestError("top_p must be greater than 0", "top_p")
-        if self.max_tokens is not None and self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < (self.prompt_logprobs is None):
             raise BadRequestError("max_tokens must be at least 1", "max_tokens")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise BadRequestError("min_tokens exceeds max_tokens", "min_tokens")
@@ -80,6 +81,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise BadRequestError("seed must fit in 64 signed bits", "seed")
         if self.logprobs is not None and not 0 <= self.logprobs <= 20:
             raise BadRequestError("top_logprobs must be between 0 and 20", "top_logprobs")
+        if self.prompt_logprobs is not None and not 0 <= self.prompt_logprobs <= 20:
+            raise BadRequestError("prompt_logprobs must be between 0 and 20", "prompt_logprobs")
 
     def _check_lists(self) -> None:
         if len(self.stop) > 4 or any(not 0 < len(text) <= 256 for text in self.stop):
@@ -179,24 +182,30 @@ class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True):
-    """Log-probabilities under the target's own law (before any shaping) at one position."""
+    """Log-probabilities under the target's own law (before any shaping) at one position.
+
+    ``rank`` is the token's place among all, 1 the most likely; 0 where nobody counted.
+    """
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """News about one choice of one request: the tokens one step decided.
 
-    The last Delta of a choice has a finish reason and a report.
+    The last Delta of a choice has a finish reason and a report. The first of choice 0 carries the
+    prompt's log-probabilities where they were asked for, from the prompt's second token on.
     """
 
     request_id: str
     choice: int
     tokens: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
     finish_reason: FinishReason | None = None
     seed: int = 0
     cached_tokens: int = 0  # prompt tokens found in the prefix cache

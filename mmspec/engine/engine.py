@@ -22,6 +22,7 @@ from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
 from mmspec.engine.flight import Flight
 from mmspec.engine.scheduler import Scheduler
+from mmspec.engine.score import score
 from mmspec.engine.settle import observation
 from mmspec.engine.stats import EngineStats, Tally
 from mmspec.model.batch import Batch, pack_trees
@@ -119,8 +120,10 @@ class Engine:
         plan = self.scheduler.plan()
         for sequence, stop in plan.chunks:
             told += self._prefill(sequence, stop)
-        if plan.decoding:
-            told += self._decode(plan.decoding)
+        going = [one for one in plan.decoding if self._flights[one.id].remaining > 0]
+        told += [self._tell(one, "length") for one in plan.decoding if one not in going]
+        if going:
+            told += self._decode(going)
         self._stats.steps += 1
         self._stats.step_seconds += time.perf_counter() - began
         return told
@@ -149,10 +152,14 @@ class Engine:
         self.drafting.reset()
 
     def _admit(self, sequence: Sequence) -> None:
-        """Give a sequence its memory, and what the prefix cache knows of its prompt."""
+        """Give a sequence its memory, and what the prefix cache knows of its prompt.
+
+        A prompt that is to be scored is read whole: the cache has its keys, not its logits.
+        """
         flight = self._flights[sequence.id]
         self.cache.open(sequence.id, sequence.prompt_length + flight.limit)
-        sequence.cached = sequence.reused = self.cache.match(sequence.id, flight.chunk_keys)
+        known = flight.chunk_keys if flight.scores is None else []
+        sequence.cached = sequence.reused = self.cache.match(sequence.id, known)
         self._stats.prompt_tokens += sequence.prompt_length
         self._stats.reused_tokens += sequence.reused
 
@@ -162,6 +169,9 @@ class Engine:
         start, count = sequence.cached, stop - sequence.cached
         try:
             output = self._forward(flight.prefill.chunk(stop, self.cache))
+            if flight.scores is not None and output.final is not None:
+                told = score(self.target, sequence, stop, output.final, flight.scores)
+                flight.scored.extend(told)
         except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request
             _log.exception("prefill of %s failed", sequence.id)
             return [self._tell(sequence, "error", error=_public(error))]
@@ -244,7 +254,7 @@ class Engine:
         error: str | None = None,
     ) -> Delta:
         """A Delta; with a reason, also the end of everything the sequence holds."""
-        tally = self._flights[sequence.id].tally
+        flight = self._flights[sequence.id]
         if reason is not None:
             self.scheduler.remove([sequence])
             self.cache.free(sequence.id)
@@ -256,10 +266,11 @@ class Engine:
             choice=sequence.choice,
             tokens=() if decided is None else tuple(decided.tolist()),
             logprobs=likely,
+            prompt_logprobs=flight.take_scored(),
             finish_reason=reason,
             seed=sequence.seed,
             cached_tokens=sequence.reused,
-            report=tally.report() if reason is not None else None,
+            report=flight.tally.report() if reason is not None else None,
             error=error,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmspec.core.drafter import Budget
@@ -10,7 +10,7 @@ from mmspec.core.sampling import stop_tokens
 
 if TYPE_CHECKING:
     from mmspec.core.drafter import Facts
-    from mmspec.core.request import FinishReason
+    from mmspec.core.request import FinishReason, TokenLogprob
     from mmspec.core.sequence import Sequence
     from mmspec.engine.control import Controller
     from mmspec.engine.stats import Tally
@@ -24,6 +24,7 @@ class Flight:
     Attributes:
         chunk_keys: identities of the prompt's whole prefill chunks; empty when not to be shared.
         facts: of the target it runs on.
+        scored: log-probabilities of the prompt's tokens that nobody has been told yet.
     """
 
     sequence: Sequence
@@ -31,6 +32,22 @@ class Flight:
     prefill: Prefill
     chunk_keys: list[bytes]
     facts: Facts
+    scored: list[TokenLogprob] = field(default_factory=list)
+
+    @property
+    def scores(self) -> int | None:
+        """How many likely tokens to list beside each of the prompt's own; None: do not score.
+
+        The choices of a request share its prompt: the first one scores it for all.
+        """
+        asked = self.sequence.request.sampling.prompt_logprobs
+        return asked if self.sequence.choice == 0 else None
+
+    def take_scored(self) -> tuple[TokenLogprob, ...] | None:
+        """What has been scored since the last call."""
+        taken = tuple(self.scored) or None
+        self.scored.clear()
+        return taken
 
     @property
     def limit(self) -> int:

@@ -47,10 +47,13 @@ class Output:
     Attributes:
         logits: [T, V] of the rows that are not padding; None after a prefill chunk.
         hidden: layer -> [T, H], for declared layers only.
+        final: [T, H], normed hidden states of a prefill chunk, from which ``Target.logits`` can
+            be had row by row; None after trees.
     """
 
     logits: torch.Tensor | None
     hidden: dict[int, torch.Tensor] = field(default_factory=dict)
+    final: torch.Tensor | None = None
 
 
 class Target:
@@ -156,8 +159,13 @@ class Target:
         else:
             hidden, kept = self._through_layers(batch, embeds, step, needs.layers)
         if step.is_chunk:
-            return Output(None, kept)
+            return Output(None, kept, hidden.flatten(0, 1)[: batch.count])
         return Output(self.family.head(hidden).flatten(0, 1)[: batch.count], kept)
+
+    @torch.inference_mode()
+    def logits(self, final: torch.Tensor) -> torch.Tensor:
+        """Logits [T, V] of normed hidden states [T, H], such as a chunk's."""
+        return self.family.head(final[None])[0]
 
     def _through_layers(
         self, batch: Batch, embeds: torch.Tensor, step: Step, layers: tuple[int, ...]
