@@ -1,0 +1,99 @@
+"""What several methods share: one engine, one plain transformers model, one processor."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from transformers import GenerationConfig
+
+from mmspec.core.errors import MmspecError
+from mmspec.engine.build import build
+from mmspec.model.load import load_model, load_processor, load_spec
+from mmspec_evals.errors import PlanError
+
+if TYPE_CHECKING:
+    from mmspec.core.config import Config
+    from mmspec.engine.engine import Engine
+    from mmspec.model.processor import Processor
+
+
+class Models:
+    """Everything loaded for a run, each when it is first asked for.
+
+    Our engine repacks the layers of its target in place, so the transformers arms have a copy of
+    their own.
+
+    Args:
+        config: of the target and the engine, as for ``mmspec serve``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        # One request at a time: the cache need hold no more.
+        alone = msgspec.structs.replace(config.engine, max_sequences=1)
+        self.config = msgspec.structs.replace(config, engine=alone)
+
+    @cached_property
+    def processor(self) -> Processor:
+        """Tokenizer, chat template and image processor of the target.
+
+        Raises:
+            PlanError: there is no such model.
+        """
+        try:
+            return load_processor(self.config.model)
+        except MmspecError as error:
+            raise PlanError(str(error)) from error
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Our engine, warmed up once.
+
+        Raises:
+            PlanError: the configuration does not fit.
+        """
+        try:
+            return build(self.config)[0]
+        except MmspecError as error:
+            raise PlanError(str(error)) from error
+
+    @cached_property
+    def plain(self) -> Any:
+        """The target in transformers' own model; nothing its checkpoint wishes for is left on.
+
+        Raises:
+            PlanError: there is no such model.
+        """
+        return _load(self.config.model)
+
+    @cached_property
+    def context(self) -> int:
+        """Most tokens of prompt and answer, from configurations alone."""
+        model, spec = self.config.model, load_spec(self.config.model).get_text_config()
+        own = int(spec.max_position_embeddings)
+        return own if model.max_context is None else min(own, model.max_context)
+
+    def assistant(self, path: str) -> Any:
+        """A small model to draft for ``plain``, in the same arithmetic.
+
+        Raises:
+            PlanError: there is no such model.
+        """
+        model = msgspec.structs.replace(self.config.model, path=path)
+        return _load(model)
+
+    def close(self) -> None:
+        """Let go of all that was loaded."""
+        for name in ("processor", "engine", "plain"):
+            self.__dict__.pop(name, None)
+
+
+def _load(config: Any) -> Any:
+    try:
+        model = load_model(config)
+    except MmspecError as error:
+        raise PlanError(str(error)) from error
+    # A checkpoint may ask for sampling, penalties or lengths of its own; a method may not.
+    model.generation_config = GenerationConfig()
+    return model
