@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+Key = TypeVar("Key", bound="Hashable")
 
 RESAMPLES = 2000
 SEED = 0
@@ -150,10 +152,10 @@ def sign_test(differences: Sequence[float], clusters: Sequence[Hashable]) -> flo
     return min(1.0, 2 * tail / 2**total)
 
 
-def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:
+def holm(values: Mapping[Key, float]) -> dict[Key, float]:
     """Holm's step-down correction of p values tested together; NaN stays NaN and does not count."""
     known = sorted((item for item in values.items() if not math.isnan(item[1])), key=itemgetter(1))
-    corrected: dict[Hashable, float] = dict.fromkeys(values, math.nan)
+    corrected: dict[Key, float] = dict.fromkeys(values, math.nan)
     floor = 0.0
     for rank, (key, p) in enumerate(known):
         floor = max(floor, min(1.0, p * (len(known) - rank)))
