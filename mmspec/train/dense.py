@@ -4,9 +4,11 @@ Without it a language model trained from scratch never learns to look: the label
 patch's own row and column, because later layers must be able to address places.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from PIL import Image
@@ -56,16 +58,32 @@ def pixels(images: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous() / 127.5 - 1.0
 
 
+class Dense(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Steps, pictures a step, learning rate, and which pictures come in turn.
+
+    `busy` is the weight of a patch on which something stands; an empty one weighs 1. `anchor` is
+    the weight of staying near the features that the tower gives before the stage, wherever no
+    character stands: what reads them need not learn them anew.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    draws: tuple[str, ...] = ("scene", "scene", "chart", "word")
+    busy: float = 1.0
+    anchor: float = 0.0
+
+
 class DenseStage:
     """Trains a CLIP vision tower and throw-away linear heads on per-patch labels."""
 
-    name = "dense"
-
-    def __init__(self, tower: Any, steps: int, batch: int, rate: float) -> None:
-        self.steps, self.batch, self.peak = steps, batch, rate
+    def __init__(self, name: str, tower: Any, asked: Dense) -> None:
+        self.name, self.steps, self._asked = name, asked.steps, asked
         width = tower.config.hidden_size
         heads = nn.Linear(width, sum(LABELS.values()), dtype=tower.dtype)
         self._module = nn.ModuleDict({"tower": tower, "heads": heads})
+        tower.set_attn_implementation("eager")  # 37 tokens: four times as fast backwards
+        self._before = copy.deepcopy(tower).eval() if asked.anchor else None
 
     def module(self) -> nn.Module:
         """Tower and heads."""
@@ -77,11 +95,12 @@ class DenseStage:
 
     def rate(self, step: int) -> float:
         """Warm-up over 50 steps, then a straight line to a twentieth."""
-        return self.peak * min((step + 1) / 50, 1 - 0.95 * step / self.steps)
+        return self._asked.rate * min((step + 1) / 50, 1 - 0.95 * step / self.steps)
 
     def loss(self, step: int) -> StepLoss:
         """Sum of the cross-entropies of all labels over one batch of mixed pictures."""
-        drawn = [self._picture(step * self.batch + k) for k in range(self.batch)]
+        batch = self._asked.batch
+        drawn = [self._picture(step * batch + k) for k in range(batch)]
         tower: Any = self._module["tower"]
         heads = self._module["heads"]
         values = pixels([image for image, _ in drawn]).to(tower.dtype)
@@ -90,16 +109,32 @@ class DenseStage:
         truth = torch.from_numpy(np.concatenate([patch_labels(facts) for _, facts in drawn]))
         total, metrics = scores.new_zeros(()), {}
         busy = truth[:, 0] > 0
+        weight = torch.where(busy, self._asked.busy, 1.0)
+        weight = weight / weight.sum()
         for place, (label, part) in enumerate(
             zip(LABELS, scores.split(list(LABELS.values()), dim=1), strict=True)
         ):
-            total = total + nn.functional.cross_entropy(part, truth[:, place])
+            each = nn.functional.cross_entropy(part, truth[:, place], reduction="none")
+            total = total + (each * weight).sum()
             right = part.argmax(1) == truth[:, place]
             metrics[label] = float(right[busy].float().mean())
+        if self._before is not None:
+            still = truth[:, 1] <= len(SHAPES) + 1
+            drift = self._drift(self._before, values, hidden.flatten(0, 1), still)
+            total, metrics["drift"] = total + self._asked.anchor * drift, float(drift.detach())
         return StepLoss(total, truth.shape[0], metrics)
 
     @staticmethod
-    def _picture(index: int) -> pictures.Picture:
-        seed = example_seed("train", index)
-        draw = (pictures.scene, pictures.scene, pictures.chart, pictures.word)[index % 4]
-        return draw(seed)
+    def _drift(before: Any, values: Tensor, hidden: Tensor, still: Tensor) -> Tensor:
+        """Squared change of the features of the patches in `still`, over their variance."""
+        with torch.no_grad():
+            old = before(values, output_hidden_states=True).hidden_states[-1][:, 1:]
+        old = old.flatten(0, 1)[still].float()
+        return (hidden[still].float() - old).pow(2).mean() / old.var(0).mean()
+
+    def _picture(self, index: int) -> pictures.Picture:
+        draws = self._asked.draws
+        return _DRAWS[draws[index % len(draws)]](example_seed("train", index))
+
+
+_DRAWS = {"scene": pictures.scene, "chart": pictures.chart, "word": pictures.word}

@@ -1,5 +1,8 @@
 """Language stages: the whole model but its frozen tower, on packed rows of conversations."""
 
+import re
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import torch
@@ -8,7 +11,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from mmspec.train.data.conversation import Encoder
 from mmspec.train.data.mixture import Mixture, Rows, pack
-from mmspec.train.dense import pixels
+from mmspec.train.dense import Dense, pixels
 from mmspec.train.loop import StepLoss
 from mmspec.train.nano_model import language_parameters
 
@@ -36,7 +39,9 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     long: Long | None = None
     circuit: bool = False  # put the two copying layers in front before this phase
     places: bool = False  # give the projector its code of places before this phase
+    sharpen: Dense | None = None  # teach the tower on, patch by patch, before this phase
     frozen: int = 0  # layers, from the first, whose attention stays as it is
+    muon: bool = False  # Muon for the matrices, but for the copying layers' attention
     warmup: int = 20
     first_step: int = 0
 
@@ -53,6 +58,16 @@ def trained_parameters(
     held = tuple(f"model.language_model.layers.{place}.self_attn." for place in range(frozen))
     named = language_parameters(model).items()
     return {name: value for name, value in named if not held or not name.startswith(held)}
+
+
+def muon_matrices(trained: Mapping[str, nn.Parameter]) -> frozenset[str]:
+    """Names of the layers' matrices, but for the attention of the two copying layers."""
+    copying = re.compile(r"\.layers\.[01]\.self_attn\.")
+    return frozenset(
+        name
+        for name, value in trained.items()
+        if value.ndim == 2 and ".layers." in name and not copying.search(name)
+    )
 
 
 class LanguageStage:

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-
-from mmspec.train.optimizer import MasterAdamW
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +45,21 @@ class Stage(Protocol):
         """Forward of a step."""
 
 
+class Optimizer(Protocol):
+    """What moves a stage's parameters, whose state can be kept."""
+
+    parameters: dict[str, nn.Parameter]
+
+    def step(self, rate: float) -> float:
+        """Apply and clear the gradients at a learning rate; their norm."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over a state; strict."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often to log and to save, in steps."""
@@ -55,7 +68,7 @@ class Pace:
     save: int = 200
 
 
-def run(stage: Stage, folder: Path, pace: Pace, optimizer: MasterAdamW) -> None:
+def run(stage: Stage, folder: Path, pace: Pace, optimizer: Optimizer) -> None:
     """Train `stage` to its last step, going on from `folder`/NAME.pt when that exists."""
     path = folder / f"{stage.name}.pt"
     start = resume(stage, path, optimizer) if path.exists() else 0
@@ -98,7 +111,7 @@ def finished(folder: Path, name: str, steps: int) -> bool:
     return int(torch.load(path, map_location="cpu", weights_only=True)["step"]) >= steps
 
 
-def resume(stage: Stage, path: Path, optimizer: MasterAdamW) -> int:
+def resume(stage: Stage, path: Path, optimizer: Optimizer) -> int:
     """Load weights and optimizer; returns the number of steps already done. Strict."""
     kept = torch.load(path, map_location="cpu", weights_only=True)
     stage.module().load_state_dict(kept["model"], strict=True)
@@ -107,7 +120,7 @@ def resume(stage: Stage, path: Path, optimizer: MasterAdamW) -> int:
     return int(kept["step"])
 
 
-def save(stage: Stage, path: Path, optimizer: MasterAdamW, step: int) -> None:
+def save(stage: Stage, path: Path, optimizer: Optimizer, step: int) -> None:
     """Write a checkpoint whole or not at all."""
     draft = path.with_suffix(".tmp")
     state = {"step": step, "model": stage.module().state_dict(), "optimizer": optimizer.state()}

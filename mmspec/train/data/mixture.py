@@ -27,7 +27,8 @@ HARD = frozenset({
     "place", "relation", "lookup", "count colour", "existence", "bar height", "bar extreme",
     "read", "spell",
 })  # fmt: skip
-PICTURES = ("scene", "chart", "word", "two")
+QUIZ = 16  # questions about one scene when nothing else is asked
+PICTURES = ("scene", "quiz", "chart", "word", "two")
 
 
 class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +100,8 @@ def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conve
     rng = generator(seed, "about")
     if kind == "two":
         return _two_pictures(seed, system)
+    if kind == "quiz":
+        return _quiz(seed, rng.randint(*mixture.objects), system)
     image, facts = _draw(kind, seed, rng.randint(*mixture.objects))
     asked = picture_language.questions(facts, seed, 20)
     hard = [a for a in asked if a.kind in HARD][:6]
@@ -111,6 +114,14 @@ def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conve
     # In one thread the description mostly comes last: questions after it need no picture.
     turns = told + turns if not parallel and rng.random() < 0.25 else turns + told
     return Conversation(kind, tuple(turns), (image,), system=system, parallel=parallel)
+
+
+def _quiz(seed: int, objects: int, system: str) -> Conversation:
+    """Hard questions only, each once, none of which sees the others: all of the loss is on them."""
+    image, facts = pictures.scene(seed, objects)
+    asked = picture_language.questions(facts, seed, 5 * QUIZ)
+    turns = dict.fromkeys((a.question, a.answer) for a in asked if a.kind in HARD)
+    return Conversation("quiz", tuple(turns)[:QUIZ], (image,), system=system)
 
 
 def _draw(kind: str, seed: int, objects: int) -> pictures.Picture:

@@ -5,10 +5,12 @@ import json
 import logging
 import subprocess
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
 import torch
+from torch import nn
 from transformers import (
     CLIPVisionModel,
     LlavaForConditionalGeneration,
@@ -19,22 +21,15 @@ from mmspec.train import place_code
 from mmspec.train import tokenizer as nano_tokenizer
 from mmspec.train.card import write_tables
 from mmspec.train.copying_circuit import balance, install
-from mmspec.train.dense import DenseStage
-from mmspec.train.language import LanguageStage, Phase, trained_parameters
-from mmspec.train.loop import Pace, finished, run
+from mmspec.train.dense import Dense, DenseStage
+from mmspec.train.language import LanguageStage, Phase, muon_matrices, trained_parameters
+from mmspec.train.loop import Optimizer, Pace, finished, run
+from mmspec.train.muon import MasterMuon
 from mmspec.train.nano_model import Shape, build, export, grow, vision_config
 from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.probe import probe
 
 LOG = logging.getLogger(__name__)
-
-
-class Dense(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Stage 0: steps, pictures a step, learning rate."""
-
-    steps: int
-    batch: int
-    rate: float
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,22 +53,35 @@ def read(path: Path | None) -> Recipe:
     return msgspec.toml.decode(data, type=Recipe)
 
 
-def train(recipe: Recipe, folder: Path) -> None:
-    """Run what is not yet done in `folder`, and leave the exported model in `folder`/export."""
+class Start(msgspec.Struct, frozen=True):
+    """A model folder that has been through the recipe's phases up to and including `after`."""
+
+    folder: Path
+    after: str
+
+
+def train(recipe: Recipe, folder: Path, start: Start | None = None) -> None:
+    """Run what is not yet done in `folder`, and leave the exported model in `folder`/export.
+
+    With `start`, the phases after it are run on its model, with a fresh optimizer. Raises
+    ValueError when the recipe has no phase of its name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "provenance.json").write_text(json.dumps(provenance(recipe), indent=1) + "\n")
     pace = Pace(**recipe.pace)
-    tokenizer = _tokenizer(recipe, folder)
     torch.manual_seed(recipe.seed)
-    model = build(recipe.shape, tokenizer)
-    _dense(recipe, folder, pace)
-    model.model.vision_tower.load_state_dict(_tower_state(folder), strict=True)
-    balance(model)
-    optimizer: MasterAdamW | None = None
-    first = 0
-    for listed in recipe.phases:
-        phase = msgspec.structs.replace(listed, first_step=first)
-        first += phase.steps
+    phases = _numbered(recipe.phases)
+    if start is None:
+        tokenizer = _tokenizer(recipe, folder)
+        model = _new(recipe, folder, tokenizer, pace)
+    else:
+        tokenizer = _copied_tokenizer(start.folder, folder)
+        model = LlavaForConditionalGeneration.from_pretrained(start.folder)
+        phases = _after(phases, start.after)
+    optimizer: Optimizer | None = None
+    for phase in phases:
+        if phase.sharpen is not None:
+            _sharpen(model, f"{phase.name}-tower", phase.sharpen, folder, pace)
         model, optimizer = _deepen(model, optimizer, phase)
         if finished(folder, phase.name, phase.steps):
             kept = torch.load(folder / f"{phase.name}.pt", map_location="cpu", weights_only=True)
@@ -116,6 +124,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mmspec train nano", description=__doc__)
     parser.add_argument("--config", type=Path, help="a recipe file; the shipped one by default")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
+    parser.add_argument("--start", type=Path, help="a model folder to go on from")
+    parser.add_argument("--after", metavar="PHASE", help="the last phase that --start has seen")
     parser.add_argument("--export", metavar="PHASE", help="export a phase's checkpoint and stop")
     parser.add_argument("--probe", action="store_true", help="score a model folder and stop")
     parser.add_argument("--model", type=Path, help="what to probe; the bundled model by default")
@@ -130,10 +140,13 @@ def main(argv: list[str]) -> int:
         if (folder / "MODEL_CARD.md").exists():
             write_tables(folder / "MODEL_CARD.md", measured)
         LOG.info("%s", told)
+    elif (asked.start is None) != (asked.after is None):
+        parser.error("--start and --after go together")
     elif asked.export:
         export_phase(read(asked.config), asked.out, asked.export)
     else:
-        train(read(asked.config), asked.out)
+        start = Start(asked.start, asked.after) if asked.start else None
+        train(read(asked.config), asked.out, start)
     return 0
 
 
@@ -145,23 +158,61 @@ def _tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(path)
 
 
-def _dense(recipe: Recipe, folder: Path, pace: Pace) -> None:
-    if finished(folder, "dense", recipe.dense.steps):
-        return
+def _copied_tokenizer(source: Path, folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    return tokenizer
+
+
+def _numbered(phases: tuple[Phase, ...]) -> list[Phase]:
+    """The phases, each knowing how many steps came before it: no two read the same examples."""
+    starts = accumulate((phase.steps for phase in phases), initial=0)
+    return [
+        msgspec.structs.replace(phase, first_step=first)
+        for phase, first in zip(phases, starts, strict=False)
+    ]
+
+
+def _after(phases: list[Phase], name: str) -> list[Phase]:
+    names = [phase.name for phase in phases]
+    if name not in names:
+        raise ValueError(f"the recipe has no phase {name!r}, only {', '.join(names)}")
+    return phases[names.index(name) + 1 :]
+
+
+def _new(
+    recipe: Recipe, folder: Path, tokenizer: PreTrainedTokenizerFast, pace: Pace
+) -> LlavaForConditionalGeneration:
+    """A fresh model whose tower has been through the dense stage."""
+    model = build(recipe.shape, tokenizer)
     tower = CLIPVisionModel(vision_config(recipe.shape)).to(torch.bfloat16)
-    stage = DenseStage(tower, recipe.dense.steps, recipe.dense.batch, recipe.dense.rate)
-    run(stage, folder, pace, MasterAdamW(stage.trained()))
+    _teach(tower, "dense", recipe.dense, folder, pace)
+    model.model.vision_tower.load_state_dict(tower.state_dict(), strict=True)
+    balance(model)
+    return model
 
 
-def _tower_state(folder: Path) -> dict[str, torch.Tensor]:
-    kept = torch.load(folder / "dense.pt", map_location="cpu", weights_only=True)["model"]
-    mark = "tower."
-    return {name.removeprefix(mark): v for name, v in kept.items() if name.startswith(mark)}
+def _sharpen(
+    model: LlavaForConditionalGeneration, name: str, dense: Dense, folder: Path, pace: Pace
+) -> None:
+    """Teach the model's own tower on; the heads that name patches are new."""
+    tower = model.model.vision_tower.requires_grad_(True)
+    _teach(tower, name, dense, folder, pace)
+
+
+def _teach(tower: nn.Module, name: str, dense: Dense, folder: Path, pace: Pace) -> None:
+    """Leave `tower` as the dense stage of that name makes it."""
+    stage = DenseStage(name, tower, dense)
+    if finished(folder, name, dense.steps):
+        kept = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
+        stage.module().load_state_dict(kept["model"], strict=True)
+    else:
+        run(stage, folder, pace, MasterAdamW(stage.trained()))
 
 
 def _deepen(
-    model: LlavaForConditionalGeneration, optimizer: MasterAdamW | None, phase: Phase
-) -> tuple[LlavaForConditionalGeneration, MasterAdamW]:
+    model: LlavaForConditionalGeneration, optimizer: Optimizer | None, phase: Phase
+) -> tuple[LlavaForConditionalGeneration, Optimizer]:
     """Grow when the phase is deeper; moments survive only where the trained parts stay."""
     if phase.circuit:
         model, optimizer = install(model), None
@@ -171,6 +222,9 @@ def _deepen(
     if model.config.text_config.num_hidden_layers != phase.layers:
         model, optimizer = grow(model, phase.layers, phase.frozen), None
     trained = trained_parameters(model, phase.frozen)
-    if optimizer is None or set(optimizer.parameters) != set(trained):
-        optimizer = MasterAdamW(trained)
+    kind = MasterMuon if phase.muon else MasterAdamW
+    if type(optimizer) is not kind or set(optimizer.parameters) != set(trained):
+        optimizer = (
+            MasterMuon(trained, muon_matrices(trained)) if phase.muon else MasterAdamW(trained)
+        )
     return model, optimizer
