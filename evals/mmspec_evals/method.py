@@ -35,16 +35,22 @@ class UnsupportedError(Exception):
 
 
 class Method(Protocol):
-    """Something that answers; made once a run, used for one case at a time.
+    """Something that answers; made once a run, used for one case at a time."""
 
-    Attributes:
-        name: its label. settings: everything that shapes it, JSON-able, recorded in the results.
-        lossless: whether it claims to equal plain decoding of the target.
-    """
+    @property
+    def name(self) -> str:
+        """Its label; may hold ``:``, ``=``, ``,`` and ``#`` but nothing a file name may not."""
+        ...
 
-    name: str
-    settings: Mapping[str, Any]
-    lossless: bool
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that shapes it, JSON-able, recorded in the results."""
+        ...
+
+    @property
+    def lossless(self) -> bool:
+        """Whether it claims to equal plain decoding of the target."""
+        ...
 
     def generate(self, case: Case) -> Trace:
         """Answer; caches are cold at the start (prefix and picture caches are cleared first).

@@ -9,9 +9,9 @@ class Seconds(msgspec.Struct, frozen=True, kw_only=True):
     """Wall seconds of the phases of one answer; None where a method cannot tell.
 
     ``first`` is from the start of the call to the first token (prefill and pictures within it),
-    ``decode`` from the first token to the last, ``total`` the whole call. ``vision``, ``prefill``
-    and ``draft`` are parts of those. Making the prompt (template, tokenising, picture decoding) is
-    outside: it is done once, for all methods.
+    ``decode`` from the first token to the last, ``total`` the whole call. ``first`` is ``vision``
+    and ``prefill`` together; ``draft`` is a part of both ``first`` and ``decode``. Making the
+    prompt (template, tokenising, picture decoding) is outside: it is done once, for all methods.
     """
 
     total: float
@@ -40,8 +40,9 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ids`` are the new tokens as the method decoded them, an end token included, nothing after it;
     a method that only sees text (a URL without ids) leaves them None and gives ``tokens``.
-    ``passes`` counts target forwards after prefill (plain decoding: one a token); ``drafts`` those
-    of a draft model. Both None when unknown, never 0 for unknown.
+    ``passes`` counts target forwards that gave tokens (plain decoding: one a token; a forward that
+    ends the prefill and gives the first token is one of them), ``drafts`` those of a draft model.
+    Both None when unknown, never 0 for unknown.
     """
 
     text: str

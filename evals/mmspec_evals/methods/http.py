@@ -84,19 +84,19 @@ class UrlMethod:
 
         Raises:
             UnsupportedError: the server refuses the request, or counts no tokens.
-            ServerError: it fails, or breaks off. httpx.HTTPError: it cannot be reached.
+            ServerError: it fails, breaks off or cannot be reached.
         """
         path, body = self._request(case)
         said = _Said()
         with Meter(torch.device("cpu")) as meter:
-            with self._client.stream("POST", f"{self._base}/{path}", json=body) as reply:
-                if reply.status_code != httpx.codes.OK:
-                    raise _refusal(reply)
-                try:
-                    for chunk in chunks(reply.iter_lines()):
+            try:
+                with self._client.stream("POST", f"{self._base}/{path}", json=body) as reply:
+                    if reply.status_code != httpx.codes.OK:
+                        raise _refusal(reply)
+                    for chunk in chunks(reply.iter_bytes()):
                         said.read(chunk, meter)
-                except httpx.RemoteProtocolError as error:
-                    raise ServerError(f"the server broke off: {error}") from error
+            except httpx.TransportError as error:
+                raise ServerError(f"{type(error).__name__}: {error}") from error
             total = meter.seconds()
         return said.trace(case, total)
 

@@ -67,12 +67,24 @@ class Models:
         """
         return _load(self.config.model)
 
-    @cached_property
+    @property
     def context(self) -> int:
-        """Most tokens of prompt and answer, from configurations alone."""
-        model, spec = self.config.model, load_spec(self.config.model).get_text_config()
-        own = int(spec.max_position_embeddings)
-        return own if model.max_context is None else min(own, model.max_context)
+        """Most tokens of prompt and answer."""
+        own, asked = int(self._spec.max_position_embeddings), self.config.model.max_context
+        return own if asked is None else min(own, asked)
+
+    @property
+    def layers(self) -> int:
+        """Layers of the target's decoder."""
+        return int(self._spec.num_hidden_layers)
+
+    @cached_property
+    def _spec(self) -> Any:
+        """What the target's checkpoint says of its decoder; nothing is loaded for it."""
+        try:
+            return load_spec(self.config.model).get_text_config()
+        except MmspecError as error:
+            raise PlanError(str(error)) from error
 
     def assistant(self, path: str) -> Any:
         """A small model to draft for ``plain``, in the same arithmetic.

@@ -14,7 +14,18 @@ class ServerError(RuntimeError):
     """The server failed, or said what cannot be understood."""
 
 
-def chunks(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def lines(parts: Iterable[bytes]) -> Iterator[str]:
+    """Lines of a body that comes in parts; only line feeds end them, for JSON may hold others."""
+    held = b""
+    for part in parts:
+        *whole, held = (held + part).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace").rstrip("\r")
+    if held:
+        yield held.decode("utf-8", "replace").rstrip("\r")
+
+
+def chunks(body: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Objects of ``data:`` lines up to ``[DONE]``; comments and other fields are passed over.
 
     A server may leave ``[DONE]`` out; whether the answer was complete, its finish reason says.
@@ -22,7 +33,7 @@ def chunks(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     Raises:
         ServerError: an error object, or a line that is no JSON object.
     """
-    for line in lines:
+    for line in lines(body):
         name, _, value = line.partition(":")
         if name != "data":
             continue

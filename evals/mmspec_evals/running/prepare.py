@@ -263,6 +263,6 @@ def _seed(*parts: object) -> int:
 
 def _too_long(whole: int, room: int, context: int) -> UnsupportedError:
     return UnsupportedError(
-        f"the prompt has {whole} tokens; a context of {context} leaves it {max(0, room)} beside the "
-        "answer, and no more of it may be left out"
+        f"the prompt has {whole} tokens; a context of {context} leaves it {max(0, room)} beside "
+        "the answer, and no more of it may be left out"
     )
