@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -92,8 +92,37 @@ class Observation:
     top: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
 
+def part(seen: Observation, chosen: ListOf[int]) -> Observation:
+    """What the sequences at ``chosen`` were shown, in that order."""
+
+    def pick(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        spans = [np.arange(offsets[index], offsets[index + 1]) for index in chosen]
+        ends = np.cumsum([0, *map(len, spans)], dtype=np.int32)
+        return np.concatenate(spans), ends
+
+    rows, offsets = pick(seen.offsets)
+    shown = Observation(
+        offsets=offsets,
+        tokens=seen.tokens[rows],
+        hidden={layer: states[rows] for layer, states in seen.hidden.items()},
+    )
+    if len(seen.node_offsets) == 1:
+        return shown
+    nodes, node_offsets = pick(seen.node_offsets)
+    return replace(
+        shown,
+        node_offsets=node_offsets,
+        node_tokens=seen.node_tokens[nodes],
+        top=seen.top[nodes] if len(seen.top) else seen.top,
+    )
+
+
 class Drafter(Protocol):
-    """Batch in, batch out. Never sees the cache's bookkeeping, the scheduler or the wire."""
+    """Batch in, batch out. Never sees the cache's bookkeeping, the scheduler or the wire.
+
+    A sequence may be forgotten and observed again in the middle of its text (after a batch in
+    which another one failed): what was not seen is missing then, never wrong.
+    """
 
     needs: Needs
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmspec.core.drafter import Budget, Needs, Observation
+from mmspec.core.drafter import Budget, Needs, part
 from mmspec.core.fuse import fuse
 from mmspec.core.tree import TokenTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
-    from mmspec.core.drafter import Drafter
+    from mmspec.core.drafter import Drafter, Observation
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
 
@@ -66,19 +66,46 @@ class Panel:
     def observe(
         self, sequences: ListOf[Sequence], seen: Observation, tallies: Mapping[str, Tally]
     ) -> None:
-        """Show every drafter what the target committed."""
+        """Show every drafter what the target committed to the sequences it watches."""
         for address, drafter in self._drafters.items():
-            if all(self._may(address, sequence, tallies) for sequence in sequences) and _calm(
-                lambda drafter=drafter: drafter.observe(sequences, seen)  # type: ignore[misc]
-            ):
+            watched = [
+                index
+                for index, sequence in enumerate(sequences)
+                if self._may(address, sequence, tallies)
+            ]
+            if not watched:
                 continue
-            for index, sequence in enumerate(sequences):
-                if not self._may(address, sequence, tallies):
-                    continue
-                try:
-                    drafter.observe([sequence], _alone(seen, index))
-                except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
-                    self._silence(address, sequence, tallies, error)
+            shown = seen if len(watched) == len(sequences) else part(seen, watched)
+            try:
+                drafter.observe([sequences[index] for index in watched], shown)
+            except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+                self._retell(address, sequences, watched, seen, tallies, error)
+
+    def _retell(
+        self,
+        address: str,
+        sequences: ListOf[Sequence],
+        watched: list[int],
+        seen: Observation,
+        tallies: Mapping[str, Tally],
+        error: Exception,
+    ) -> None:
+        """After a failed batch: find whose fault it was, and let the others start over.
+
+        How far the batch got is unknown, so each of its sequences is forgotten before it is shown
+        the step alone; nobody learns the same step twice.
+        """
+        if len(watched) == 1:
+            self._silence(address, sequences[watched[0]], tallies, error)
+            return
+        _log.debug("drafter %s failed on a batch; asking one by one", address, exc_info=error)
+        drafter = self._drafters[address]
+        for index in watched:
+            try:
+                drafter.forget(sequences[index].id)
+                drafter.observe([sequences[index]], part(seen, [index]))
+            except Exception as alone:  # noqa: BLE001  # a drafter may fail in any way
+                self._silence(address, sequences[index], tallies, alone)
 
     def forget(self, id: str) -> None:
         """Free what every drafter holds for a sequence."""
@@ -128,30 +155,3 @@ class Panel:
             self._drafters[address].forget(sequence.id)
         except Exception:  # noqa: BLE001  # a drafter may fail in any way
             _log.exception("drafter %s failed to forget", address)
-
-
-def _calm(action: Callable[[], None]) -> bool:
-    """Whether the action ran without raising."""
-    try:
-        action()
-    except Exception:  # noqa: BLE001  # a drafter may fail in any way
-        _log.debug("a drafter failed on a batch; asking one by one", exc_info=True)
-        return False
-    return True
-
-
-def _alone(seen: Observation, index: int) -> Observation:
-    """One sequence's part of an observation."""
-    first, last = seen.offsets[index], seen.offsets[index + 1]
-    nodes = slice(0, 0)
-    if len(seen.node_offsets) > 1:
-        nodes = slice(seen.node_offsets[index], seen.node_offsets[index + 1])
-    node_tokens = seen.node_tokens[nodes]
-    return Observation(
-        offsets=np.array([0, last - first], np.int32),
-        tokens=seen.tokens[first:last],
-        hidden={layer: rows[first:last] for layer, rows in seen.hidden.items()},
-        node_offsets=np.array([0, len(node_tokens)], np.int32),
-        node_tokens=node_tokens,
-        top=seen.top[nodes],
-    )

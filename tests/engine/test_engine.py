@@ -126,6 +126,52 @@ def test_a_drafter_that_raises_is_off_for_that_request_alone(target, where):
     assert reports["other"].drafted > 0
 
 
+def test_a_failed_batch_is_not_learnt_twice(target):
+    class Diary:
+        """Writes down all it is shown, and trips over the victim in the middle of a batch."""
+
+        needs = Needs()
+
+        def __init__(self):
+            self.read, self.missed = {}, {}
+
+        def observe(self, sequences, seen):
+            for index, one in enumerate(sequences):
+                if one.request.id == "victim" and one.cached > 60:
+                    raise RuntimeError("tripped")
+                start, end = seen.offsets[index : index + 2]
+                self.missed.setdefault(one.request.id, one.cached - (end - start))
+                self.read.setdefault(one.request.id, []).extend(seen.tokens[start:end])
+
+        def draft(self, sequences, budgets):
+            return Random(90).draft(sequences, budgets)
+
+        def forget(self, id):
+            self.read.pop(id.partition("/")[0], None)
+            self.missed.pop(id.partition("/")[0], None)
+
+    diary = Diary()
+    one = engine(target, {"text.diary": diary})
+    forget, kept = diary.forget, {}
+
+    def remember(id):
+        name = id.partition("/")[0]
+        if name in diary.read:
+            kept[name] = (diary.missed[name], list(diary.read[name]))
+        forget(id)
+
+    diary.forget = remember
+    one.submit(Request("other", text(50, 2), GREEDY))
+    one.submit(Request("victim", text(50, 1), GREEDY))
+    told = drain(one)
+    missed, read = kept["other"]
+    whole = [*text(50, 2).ids.tolist(), *said(told["other"])]
+    assert 0 < missed < len(whole)
+    assert read == whole[missed : missed + len(read)]
+    assert told["victim"][-1].report.off_reasons == {"text.diary": "failed: RuntimeError"}
+    assert told["other"][-1].report.off_reasons == {}
+
+
 def test_a_tree_that_cannot_be_verified_is_refused(target):
     class Wild:
         needs = Needs()
