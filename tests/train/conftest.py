@@ -21,3 +21,9 @@ def tokenizer():
 def model(tokenizer):
     torch.manual_seed(0)
     return build(TINY, tokenizer).float()
+
+
+@pytest.fixture
+def shape():
+    """What `model` is built from."""
+    return TINY
