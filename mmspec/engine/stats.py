@@ -21,8 +21,9 @@ class EngineStats(msgspec.Struct, kw_only=True):
     prompt_tokens: int = 0
     reused_tokens: int = 0  # prompt tokens found in the prefix cache
     output_tokens: int = 0
-    passes: int = 0  # target passes, one a sequence and step
-    drafted: int = 0
+    passes: int = 0  # target passes after prefill, one a sequence and step
+    drafts: int = 0  # of those, passes over at least one drafted node
+    drafted: int = 0  # nodes of trees, roots excluded
     accepted: int = 0
     finished: dict[str, int] = {}  # finish reason -> choices
     running: int = 0
@@ -38,6 +39,7 @@ class EngineStats(msgspec.Struct, kw_only=True):
     def count(self, proposed: int, accepted: int) -> None:
         """One target pass over a tree of ``proposed`` drafted nodes, ``accepted`` of them kept."""
         self.passes += 1
+        self.drafts += proposed > 0
         self.drafted += proposed
         self.accepted += accepted
         self.output_tokens += accepted + 1

@@ -96,6 +96,27 @@ class Processor:
         ids = self._tokenizer(text, split_special_tokens=True)["input_ids"]
         return Prompt(np.array(ids, np.int64))
 
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of a text in which control tokens may be spelt out.
+
+        Args:
+            special: add the tokens a text begins or ends with.
+        """
+        ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
+        return ids
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What a client needs to template and read for itself; in the words of a tokenizer file."""
+        wrapped, tokenizer = self._images, self._tokenizer
+        return {
+            "tokenizer_class": type(tokenizer).__name__,
+            "bos_token": tokenizer.bos_token,
+            "eos_token": tokenizer.eos_token,
+            "pad_token": tokenizer.pad_token,
+            "chat_template": getattr(wrapped, "chat_template", None) or tokenizer.chat_template,
+        }
+
     def offsets(self, text: str) -> np.ndarray:
         """Where each token of a plain text stands in it: characters, int64 [T, 2].
 

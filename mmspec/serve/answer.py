@@ -54,6 +54,7 @@ class Choice:
     report: SpeculationReport | None = None
     seed: int = 0
     cached: int = 0
+    scored: tuple[TokenLogprob, ...] = ()
     _tokens: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
 
@@ -69,6 +70,7 @@ class Choice:
         for delta in deltas:
             self.seed, self.cached = delta.seed, max(self.cached, delta.cached_tokens)
             self.report = delta.report or self.report
+            self.scored = delta.prompt_logprobs or self.scored
             if self.finish_reason is not None:
                 continue  # steps made before the engine learnt that a stop string had completed
             text += self._read(delta)
@@ -123,6 +125,7 @@ class Answer:
         sampling = requests[0].sampling
         self._ticket = ticket
         self._reports = reports
+        self._n = sampling.n
         self._first = {request.id: i * sampling.n for i, request in enumerate(requests)}
         self._prompt_tokens = sum(len(request.prompt.ids) for request in requests)
         self._image_tokens = sum(m.length for request in requests for m in request.prompt.media)
@@ -185,6 +188,10 @@ class Answer:
                 image_tokens=self._image_tokens,
             ),
         )
+
+    def scored(self, index: int) -> tuple[TokenLogprob, ...]:
+        """Log-probabilities of a choice's prompt; the first choice of a prompt has them for all."""
+        return self.choices[index - index % self._n].scored
 
     def report(self) -> dict[str, object]:
         """``mmspec`` of the answer: the seed to replay it with and what speculation did."""

@@ -14,12 +14,14 @@ from litestar.response import Stream
 
 from mmspec import __version__
 from mmspec.core.errors import MmspecError
-from mmspec.serve.chat import read_chat
-from mmspec.serve.completions import read_completion
+from mmspec.serve.chat import ROUTE as CHAT
+from mmspec.serve.completions import ROUTE as COMPLETIONS
 from mmspec.serve.door import VISIT
 from mmspec.serve.errors import HttpError, from_exception, overloaded, unknown_model
+from mmspec.serve.read import Route, read
 from mmspec.serve.stream import Call, Wording, collect, events
 from mmspec.serve.ticket import ClientGoneError
+from mmspec.serve.tokens import detokenize, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -46,7 +48,12 @@ def create_app(service: Service) -> Litestar:
             service.workers.shutdown(wait=False, cancel_futures=True)
 
     return Litestar(
-        route_handlers=[*generation_routes(service), *model_routes(service), *health(service)],
+        route_handlers=[
+            *generation_routes(service),
+            *token_routes(service),
+            *model_routes(service),
+            *health(service),
+        ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: explain, Exception: explain},
         openapi_config=None,
@@ -61,11 +68,11 @@ def generation_routes(service: Service) -> list[ControllerRouterHandler]:
 
     @post("/v1/chat/completions", status_code=200)
     async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
-        return await generate(service, request, read_chat)
+        return await generate(service, request, CHAT)
 
     @post("/v1/completions", status_code=200)
     async def completions(request: Request[Any, Any, Any]) -> Response[Any]:
-        return await generate(service, request, read_completion)
+        return await generate(service, request, COMPLETIONS)
 
     return [chat, completions]
 
@@ -73,7 +80,7 @@ def generation_routes(service: Service) -> list[ControllerRouterHandler]:
 async def generate(
     service: Service,
     request: Request[Any, Any, Any],
-    read: Callable[[Service, bytes, str], tuple[Call, Wording]],
+    route: Route[Any],
 ) -> Response[Any]:
     """Read a body, ask the engine, word the answer.
 
@@ -85,7 +92,7 @@ async def generate(
     def prepare() -> tuple[Call, Wording]:
         if visit.left.is_set():  # while this waited for a worker
             raise ClientGoneError("the client is gone")
-        return read(service, visit.take_body(), visit.id)
+        return read(route, service, visit.take_body(), visit.id)
 
     call, wording = await service.heavy(prepare)
     answer = await service.ask(visit, call)
@@ -104,6 +111,30 @@ async def generate(
     )
 
 
+def token_routes(service: Service) -> list[ControllerRouterHandler]:
+    """The tokenizer, for clients that count or cut by tokens."""
+
+    async def work(
+        request: Request[Any, Any, Any], task: Callable[[Service, bytes], object]
+    ) -> Response[Any]:
+        visit: Visit = request.scope[VISIT]  # type: ignore[literal-required]
+        return reply(await service.heavy(lambda: task(service, visit.take_body())))
+
+    @post("/tokenize", status_code=200)
+    async def to_tokens(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await work(request, tokenize)
+
+    @post("/detokenize", status_code=200)
+    async def to_text(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await work(request, detokenize)
+
+    @get("/tokenizer_info")
+    async def info() -> Response[Any]:
+        return reply(service.processor.card)
+
+    return [to_tokens, to_text, info]
+
+
 def model_routes(service: Service) -> list[ControllerRouterHandler]:
     """What is served."""
     processor = service.processor
@@ -112,6 +143,8 @@ def model_routes(service: Service) -> list[ControllerRouterHandler]:
         "object": "model",
         "created": int(time.time()),
         "owned_by": "mmspec",
+        "root": service.root or processor.name,
+        "parent": None,
         "max_model_len": service.max_context,
         "mmspec": {
             "modalities": ["text", "image"] if processor.accepts_images else ["text"],
@@ -139,7 +172,13 @@ def model_routes(service: Service) -> list[ControllerRouterHandler]:
         text = service.metrics.render()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return [models, model, version, metrics]
+    @get(["/get_server_info", "/server_info"])
+    async def state() -> Response[Any]:
+        now = {"avg_spec_accept_length": service.metrics.tau()}  # where SGLang's clients look
+        about = {"model_path": card["root"], "served_model_name": processor.name}
+        return reply({**about, "version": __version__, "internal_states": [now]})
+
+    return [models, model, version, metrics, state]
 
 
 def health(service: Service) -> list[ControllerRouterHandler]:

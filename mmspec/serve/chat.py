@@ -2,57 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
 from mmspec.core.errors import BadRequestError
-from mmspec.core.request import Request
-from mmspec.serve.decode import Body, BodyDecoder
-from mmspec.serve.logprobs import chat_logprobs
-from mmspec.serve.protocol import ChatAsk, StreamOptions
+from mmspec.serve.decode import BodyDecoder
+from mmspec.serve.logprobs import chat_logprobs, prompt_logprobs
+from mmspec.serve.protocol import ChatAsk
+from mmspec.serve.read import Route, Wishes
 from mmspec.serve.reply import ChatChoice, ChatChunkChoice, ChatDelta, ChatLogprobs, ChatMessage
-from mmspec.serve.sampling import check_stream, sampling_of, speculation_of
-from mmspec.serve.stream import Call, Told
 from mmspec.vision.prompt import compose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmspec.core.request import TokenLogprob
+    from mmspec.core.request import Prompt, Request, TokenLogprob
     from mmspec.serve.answer import News
+    from mmspec.serve.reply import PromptLogprobs
     from mmspec.serve.service import Service
+    from mmspec.serve.stream import Told
 
-_DECODER = BodyDecoder(ChatAsk)
+
+def _wishes(ask: ChatAsk) -> Wishes:
+    limit = ask.max_tokens if ask.max_completion_tokens is None else ask.max_completion_tokens
+    logprobs = None
+    if ask.logprobs:
+        logprobs = ask.top_logprobs or 0  # zero is legal: the chosen token's alone
+    elif ask.top_logprobs is not None:
+        raise BadRequestError("top_logprobs needs logprobs: true", "top_logprobs")
+    return Wishes(limit, logprobs, ask.prompt_logprobs)
 
 
-def read_chat(service: Service, data: bytes, id: str) -> tuple[Call, ChatWording]:
-    """Decode, check, template and tokenise one body. Blocking: run it off the event loop.
-
-    Args:
-        service: the model's facts and limits.
-        data: the body.
-        id: unique; names the answer and the engine's request.
-
-    Raises:
-        BadRequestError: 400, naming the field.
-        HttpError: another model was asked for.
-    """
-    body = _DECODER.decode(data)
-    ask = body.ask
-    service.check_model(ask.model)
-    check_stream(ask)
-    speculation = speculation_of(ask)
-    sampling = sampling_of(
-        ask,
-        service.processor,
-        max_tokens=ask.max_tokens
-        if ask.max_completion_tokens is None
-        else (ask.max_completion_tokens),
-        logprobs=_logprobs(ask),
-        max_context=service.max_context,
-    )
+def _prompts(ask: ChatAsk, service: Service) -> list[Prompt]:
     prompt = compose(
         ask.messages,
         service.processor,
@@ -60,35 +42,7 @@ def read_chat(service: Service, data: bytes, id: str) -> tuple[Call, ChatWording
         max_context=service.max_context,
         add_generation_prompt=ask.add_generation_prompt is not False,
     )
-    requests = [Request(f"chatcmpl-{id}", prompt, sampling, speculation)]
-    call = call_of(body, f"chatcmpl-{id}", requests)
-    return call, ChatWording(service, requests[0], token_ids=bool(ask.return_token_ids))
-
-
-def call_of(body: Body, id: str, requests: list[Request]) -> Call:
-    """What both routes' bodies say about the shape of the answer."""
-    ask = body.ask
-    options = ask.stream_options or StreamOptions()
-    return Call(
-        id=id,
-        model=ask.model,
-        created=int(time.time()),
-        requests=requests,
-        stream=bool(ask.stream),
-        usage=options.include_usage,
-        running_usage=options.include_usage and options.continuous_usage_stats,
-        report=requests[0].speculation.report,
-        skip_special=ask.skip_special_tokens is not False,
-        ignored=body.ignored,
-    )
-
-
-def _logprobs(ask: ChatAsk) -> int | None:
-    if ask.logprobs:
-        return ask.top_logprobs or 0  # zero is legal: the chosen token's alone
-    if ask.top_logprobs is not None:
-        raise BadRequestError("top_logprobs needs logprobs: true", "top_logprobs")
-    return None
+    return [prompt]
 
 
 class ChatWording:
@@ -97,14 +51,16 @@ class ChatWording:
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def __init__(self, service: Service, request: Request, *, token_ids: bool) -> None:
+    def __init__(self, ask: ChatAsk, service: Service, requests: list[Request]) -> None:
+        (request,) = requests
         self._pieces = service.processor
-        self._top = request.sampling.logprobs
-        self._token_ids = token_ids
-        self.tells_tokens = token_ids or self._top is not None
-        self.prompt_ids: list[int] | UnsetType = request.prompt.ids.tolist() if token_ids else UNSET
+        self._prompt = request.prompt.ids
+        self._sampling = request.sampling
+        self._token_ids = bool(ask.return_token_ids)
+        self.tells_tokens = self._token_ids or self._sampling.logprobs is not None
+        self.prompt_ids: list[int] | UnsetType = self._prompt.tolist() if self._token_ids else UNSET
 
-    def opening(self, index: int) -> list[ChatChunkChoice]:
+    def opening(self, index: int, _scored: Sequence[TokenLogprob]) -> list[ChatChunkChoice]:
         """The role, before any content."""
         return [ChatChunkChoice(index=index, delta=ChatDelta(role="assistant", content=""))]
 
@@ -137,5 +93,16 @@ class ChatWording:
             token_ids=told.tokens if self._token_ids else UNSET,
         )
 
+    def prompt_logprobs(self, scored: Sequence[TokenLogprob]) -> PromptLogprobs | UnsetType:
+        """The prompt's own log-probabilities, if asked for."""
+        top = self._sampling.prompt_logprobs
+        if top is None:
+            return UNSET
+        return prompt_logprobs(self._pieces, scored, top)
+
     def _logprobs(self, entries: Sequence[TokenLogprob]) -> ChatLogprobs | None:
-        return None if self._top is None else chat_logprobs(self._pieces, entries, self._top)
+        top = self._sampling.logprobs
+        return None if top is None else chat_logprobs(self._pieces, entries, top)
+
+
+ROUTE = Route("chatcmpl", BodyDecoder(ChatAsk), _wishes, _prompts, ChatWording)

@@ -7,67 +7,46 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, UnsetType
 
 from mmspec.core.errors import BadRequestError
-from mmspec.core.request import Request
-from mmspec.serve.chat import call_of
 from mmspec.serve.decode import BodyDecoder
-from mmspec.serve.logprobs import text_logprobs
+from mmspec.serve.logprobs import prompt_logprobs, text_logprobs
 from mmspec.serve.protocol import CompletionAsk
+from mmspec.serve.read import MAX_CHOICES, Route, Wishes
 from mmspec.serve.reply import TextChoice, TextLogprobs
-from mmspec.serve.sampling import check_ids, check_stream, sampling_of, speculation_of
+from mmspec.serve.sampling import check_ids
 from mmspec.vision.prompt import check_characters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmspec.core.request import Prompt, TokenLogprob
+    from mmspec.core.request import Prompt, Request, TokenLogprob
     from mmspec.serve.answer import News
+    from mmspec.serve.reply import PromptLogprobs
     from mmspec.serve.service import Service
-    from mmspec.serve.stream import Call, Told
+    from mmspec.serve.stream import Told
 
-MAX_CHOICES = 128  # prompts times n
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
-_DECODER = BodyDecoder(CompletionAsk)
 
 
-def read_completion(service: Service, data: bytes, id: str) -> tuple[Call, TextWording]:
-    """Decode, check and tokenise one body. Blocking: run it off the event loop.
-
-    Args:
-        service: the model's facts and limits.
-        data: the body.
-        id: unique; names the answer and the engine's requests.
-
-    Raises:
-        BadRequestError: 400, naming the field.
-        HttpError: another model was asked for.
-    """
-    body = _DECODER.decode(data)
-    ask = body.ask
-    service.check_model(ask.model)
-    check_stream(ask)
-    _check_support(ask)
-    speculation = speculation_of(ask)
-    sampling = sampling_of(
-        ask,
-        service.processor,
+def _wishes(ask: CompletionAsk) -> Wishes:
+    if ask.best_of is not None and ask.best_of != (ask.n or 1):
+        raise BadRequestError("best_of is not supported", "best_of", "unsupported_parameter")
+    for name in ("logprobs", "prompt_logprobs"):
+        value = getattr(ask, name)
+        if value is not None and not 0 <= value <= 20:
+            raise BadRequestError(f"{name} must be between 0 and 20", name)
+    scored = [ask.prompt_logprobs, ask.logprobs if ask.echo else None]
+    return Wishes(
         max_tokens=DEFAULT_MAX_TOKENS if ask.max_tokens is None else ask.max_tokens,
         logprobs=ask.logprobs,
-        max_context=service.max_context,
+        prompt_logprobs=max((top for top in scored if top is not None), default=None),
     )
+
+
+def _prompts(ask: CompletionAsk, service: Service) -> list[Prompt]:
     sources = split_prompts(ask.prompt)
-    if len(sources) * sampling.n > MAX_CHOICES:
+    if len(sources) > MAX_CHOICES:  # before any of them costs a tokeniser's time
         raise BadRequestError(f"a call may have up to {MAX_CHOICES} choices", "prompt")
-    prompts = [_prompt(source, service) for source in sources]
-    requests = [
-        Request(f"cmpl-{id}-{i}", prompt, sampling, speculation) for i, prompt in enumerate(prompts)
-    ]
-    echoes = [
-        source if isinstance(source, str) else service.processor.decode(source)
-        for source in sources
-        if ask.echo
-    ]
-    call = call_of(body, f"cmpl-{id}", requests)
-    return call, TextWording(service, requests, echoes, token_ids=bool(ask.return_token_ids))
+    return [_prompt(source, service) for source in sources]
 
 
 def split_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
@@ -89,17 +68,6 @@ def split_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[
     )
 
 
-def _check_support(ask: CompletionAsk) -> None:
-    if ask.best_of is not None and ask.best_of != (ask.n or 1):
-        raise BadRequestError("best_of is not supported", "best_of", "unsupported_parameter")
-    if ask.logprobs is not None and not 0 <= ask.logprobs <= 20:
-        raise BadRequestError("logprobs must be between 0 and 20", "logprobs")
-    if ask.echo and ask.logprobs is not None:
-        raise BadRequestError(
-            "echo with logprobs is not supported", "echo", "unsupported_parameter"
-        )
-
-
 def _prompt(source: str | list[int], service: Service) -> Prompt:
     if isinstance(source, str):
         check_characters(len(source), service.max_context, "prompt")
@@ -115,31 +83,38 @@ class TextWording:
     chunk_object = "text_completion"
     prompt_ids = UNSET
 
-    def __init__(
-        self, service: Service, requests: list[Request], echoes: list[str], *, token_ids: bool
-    ) -> None:
+    def __init__(self, ask: CompletionAsk, service: Service, requests: list[Request]) -> None:
         self._pieces = service.processor
         self._requests = requests
-        self._echoes = echoes
-        self._token_ids = token_ids
+        self._echoes: list[str] = []
+        if ask.echo:
+            self._echoes = [
+                source if isinstance(source, str) else service.processor.decode(source)
+                for source in split_prompts(ask.prompt)
+            ]
+        self._token_ids = bool(ask.return_token_ids)
         self._n = requests[0].sampling.n
-        self._top = requests[0].sampling.logprobs
-        self.tells_tokens = token_ids or self._top is not None
-        self._offsets = dict.fromkeys(range(len(requests) * self._n), 0)
+        self._top = ask.logprobs
+        self._prompt_top = ask.prompt_logprobs
+        self.tells_tokens = self._token_ids or self._top is not None
+        choices = range(len(requests) * self._n)
+        self._offsets = {index: len(self._echo(index)) for index in choices}
 
-    def opening(self, index: int) -> list[TextChoice]:
+    def opening(self, index: int, scored: Sequence[TokenLogprob]) -> list[TextChoice]:
         """The echoed prompt and its ids, if asked for."""
         if not self._echoes and not self._token_ids:
             return []
-        return [
-            TextChoice(
-                index=index, text=self._echo(index), prompt_token_ids=self._prompt_ids(index)
-            )
-        ]
+        choice = TextChoice(
+            index=index,
+            text=self._echo(index),
+            logprobs=self._logprobs(index, (), scored) if self._echoes else None,
+            prompt_token_ids=self._prompt_ids(index),
+        )
+        return [choice]
 
     def piece(self, news: News) -> TextChoice:
         """Text."""
-        logprobs = self._logprobs(news.logprobs, self._offsets[news.index])
+        logprobs = self._logprobs(news.index, news.logprobs)
         self._offsets[news.index] += len(news.text)
         return TextChoice(
             index=news.index,
@@ -159,15 +134,21 @@ class TextWording:
 
     def whole(self, index: int, told: Told) -> TextChoice:
         """Echo and text together."""
+        scored = told.scored if self._echoes else None
         return TextChoice(
             index=index,
             text=self._echo(index) + "".join(told.texts),
-            logprobs=self._logprobs(told.logprobs, 0),
+            logprobs=self._logprobs(index, told.logprobs, scored),
             finish_reason=told.finish_reason,
             stop_reason=told.stop_reason,
             token_ids=told.tokens if self._token_ids else UNSET,
             prompt_token_ids=self._prompt_ids(index),
+            prompt_logprobs=self._scored(told.scored),
         )
+
+    def prompt_logprobs(self, _scored: Sequence[TokenLogprob]) -> UnsetType:
+        """Nothing: here every choice says its own."""
+        return UNSET
 
     def _echo(self, index: int) -> str:
         return self._echoes[index // self._n] if self._echoes else ""
@@ -177,7 +158,24 @@ class TextWording:
             return UNSET
         return self._requests[index // self._n].prompt.ids.tolist()
 
-    def _logprobs(self, entries: Sequence[TokenLogprob], offset: int) -> TextLogprobs | None:
+    def _scored(self, scored: Sequence[TokenLogprob]) -> PromptLogprobs | UnsetType:
+        if self._prompt_top is None:
+            return UNSET
+        return prompt_logprobs(self._pieces, scored, self._prompt_top)
+
+    def _logprobs(
+        self,
+        index: int,
+        entries: Sequence[TokenLogprob],
+        scored: Sequence[TokenLogprob] | None = None,
+    ) -> TextLogprobs | None:
+        """Entries of new tokens, after those of the echoed prompt where ``scored`` is given."""
         if self._top is None:
             return None
-        return text_logprobs(self._pieces, entries, self._top, offset)
+        if scored is None:
+            return text_logprobs(self._pieces, entries, self._top, self._offsets[index])
+        first = int(self._requests[index // self._n].prompt.ids[0])
+        return text_logprobs(self._pieces, [*scored, *entries], self._top, 0, first)
+
+
+ROUTE = Route("cmpl", BodyDecoder(CompletionAsk), _wishes, _prompts, TextWording)

@@ -10,9 +10,9 @@ import msgspec
 
 from mmspec.core.errors import BadRequestError
 from mmspec.serve.errors import MAX_ECHO
-from mmspec.serve.protocol import REFUSED, SILENT, Ask
+from mmspec.serve.protocol import REFUSED, SILENT
 
-A = TypeVar("A", bound=Ask)
+A = TypeVar("A", bound=msgspec.Struct)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`\Z")

@@ -1,7 +1,9 @@
 """Prometheus metrics under vLLM's stems, prefixed ``mmspec_``, in a registry of their own.
 
 Derived by whoever reads them: mean acceptance length = 1 + accepted / drafts; acceptance rate =
-accepted / draft tokens. ``num_drafts`` counts target passes after prefill, one a sequence.
+accepted / draft tokens; tau = 1 + accepted / passes. ``num_drafts`` counts verified trees with a
+drafted node, ``num_draft_tokens`` the drafted nodes of those trees, ``engine_passes`` all target
+passes after prefill, one a sequence. The common ones are told under vLLM's own names too.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from mmspec.serve.mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +44,18 @@ class Gauged(Protocol):
 
 
 class Metrics:
-    """Counts what visits did; engine totals are read when somebody asks."""
+    """Counts what visits did; engine totals are read when somebody asks.
 
-    def __init__(self, engine: Gauged, bridge: Bridge) -> None:
+    Args:
+        engine: measured. bridge: drives it. model: the name clients know the model by.
+    """
+
+    def __init__(self, engine: Gauged, bridge: Bridge, model: str) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(engine, bridge))
+        self._mirror = CollectorRegistry()
+        self._mirror.register(Mirror(self._registry, model))
+        self._engine = engine
 
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(f"mmspec_{name}", text, labels, registry=self._registry)
@@ -85,7 +96,12 @@ class Metrics:
 
     def render(self) -> bytes:
         """The Prometheus text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + generate_latest(self._mirror)
+
+    def tau(self) -> float:
+        """Tokens a target pass since the start, the target's own included; 1.0 without drafts."""
+        stats = self._engine.stats
+        return 1.0 + stats.accepted / stats.passes if stats.passes else 1.0
 
 
 class _EngineCollector(Collector):
@@ -109,12 +125,23 @@ class _EngineCollector(Collector):
             "engine_steps": ("Steps", stats.steps),
             "engine_step_seconds": ("Time in steps", stats.step_seconds),
             "engine_model_seconds": ("Time in the model, of that", stats.model_seconds),
+            "engine_passes": ("Target passes after prefill, one a sequence", stats.passes),
             "prompt_tokens_cached": ("Prompt tokens from the prefix cache", stats.reused_tokens),
-            "spec_decode_num_drafts": ("Target passes after prefill", stats.passes),
-            "spec_decode_num_draft_tokens": ("Drafted and verified tokens", stats.drafted),
+            "prefix_cache_queries": ("Prompt tokens looked for there", stats.prompt_tokens),
+            "prefix_cache_hits": ("Prompt tokens found there", stats.reused_tokens),
+            "spec_decode_num_drafts": ("Verified trees with a drafted node", stats.drafts),
+            "spec_decode_num_draft_tokens": ("Drafted nodes of those trees", stats.drafted),
             "spec_decode_num_accepted_tokens": ("Accepted of those", stats.accepted),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"mmspec_{name}", text, value=value)
         for name, (text, value) in counters.items():
             yield CounterMetricFamily(f"mmspec_{name}", text, value=value)
+        kept = CounterMetricFamily(
+            "mmspec_spec_decode_num_accepted_tokens_per_pos",
+            "Verified trees that kept a drafted token at this depth, 0 the first",
+            labels=["position"],
+        )
+        for position, count in enumerate(list(stats.accepted_at)):
+            kept.add_metric([str(position)], count)
+        yield kept

@@ -49,6 +49,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     skip_special_tokens: bool | None = None
     bad_words: list[str] | None = None
     return_token_ids: bool | None = None
+    prompt_logprobs: int | None = None
     # ours
     speculation: Speculation | None = None
 
@@ -84,7 +85,6 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "modalities": (None, ["text"]),
     "web_search_options": (None,),
     "suffix": (None, ""),
-    "prompt_logprobs": (None,),
     "allowed_token_ids": (None,),
     "truncate_prompt_tokens": (None,),
     "structured_outputs": (None,),

@@ -58,12 +58,23 @@ class ChatLogprobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextLogprobs(msgspec.Struct, frozen=True, kw_only=True):
-    """The older shape of ``/v1/completions``."""
+    """The older shape of ``/v1/completions``; null for the first token of an echoed prompt."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
+
+
+class PromptLogprob(msgspec.Struct, frozen=True, kw_only=True):
+    """One token that stands, or could have stood, in a prompt; rank 1 is the most likely."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
 
 
 class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +124,7 @@ class TextChoice(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: str | int | UnsetType | None = UNSET
     token_ids: list[int] | UnsetType = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptLogprobs | UnsetType = UNSET
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,4 +142,5 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     system_fingerprint: str = FINGERPRINT
     usage: Usage | UnsetType | None = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptLogprobs | UnsetType = UNSET
     mmspec: dict[str, Any] | UnsetType = UNSET

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from mmspec.engine.build import build
+from mmspec.model.load import locate
 from mmspec.serve.app import create_app
 from mmspec.serve.bridge import Bridge
 from mmspec.serve.door import Door
@@ -61,8 +62,9 @@ def service_of(config: Config, engine: Engine, processor: WireProcessor) -> Serv
     return Service(
         bridge=bridge,
         processor=GuardedProcessor(processor),
-        metrics=Metrics(engine, bridge),
+        metrics=Metrics(engine, bridge, processor.name),
         max_context=engine.target.max_context,
+        root=locate(config.model.path),
         max_calls=config.engine.max_queue + config.engine.max_sequences,
         drafters=tuple(
             f"{wing}.{name}" for wing, names in config.drafters.items() for name in names

@@ -24,6 +24,7 @@ def sampling_of(
     *,
     max_tokens: int | None,
     logprobs: int | None,
+    prompt_logprobs: int | None = None,
     max_context: int,
 ) -> Sampling:
     """What a body asks of the sampler, checked.
@@ -32,7 +33,7 @@ def sampling_of(
         ask: the body.
         processor: spells bad words in tokens and knows the vocabulary.
         max_tokens: the route's own reading of its limit field or fields.
-        logprobs: the route's own reading of its log-probability fields.
+        logprobs, prompt_logprobs: the route's own reading of its log-probability fields.
         max_context: positions of the model; asking for more new tokens than that is an error,
             asking for more than remain is not (generation ends with ``length``).
 
@@ -51,6 +52,7 @@ def sampling_of(
     values |= {
         "max_tokens": max_tokens,
         "logprobs": logprobs,
+        "prompt_logprobs": prompt_logprobs,
         "stop": tuple(stop),
         "include_stop": bool(ask.include_stop_str_in_output),
         "stop_token_ids": tuple(ask.stop_token_ids or ()),
@@ -77,13 +79,15 @@ def speculation_of(ask: Ask) -> Speculation:
 
 
 def check_stream(ask: Ask) -> None:
-    """Refuse stream options without a stream.
+    """Refuse stream options without a stream, and what no chunk can carry.
 
     Raises:
-        BadRequestError: always with ``param="stream_options"``.
+        BadRequestError: naming the field.
     """
     if ask.stream_options is not None and not ask.stream:
         raise BadRequestError("stream_options is only allowed with stream", "stream_options")
+    if ask.stream and ask.prompt_logprobs is not None:
+        raise BadRequestError("prompt_logprobs is not available in a stream", "prompt_logprobs")
 
 
 def bad_words(words: list[str], processor: WireProcessor) -> tuple[tuple[int, ...], ...]:

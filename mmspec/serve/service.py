@@ -53,6 +53,15 @@ class WireProcessor(ChatProcessor, Pieces, Protocol):
         """Token ids as text."""
         ...
 
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of a text in which control tokens may be spelt out."""
+        ...
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The tokenizer's facts, for clients that template and read for themselves."""
+        ...
+
 
 class GuardedProcessor:
     """A processor for several threads: one at a time encodes.
@@ -70,6 +79,7 @@ class GuardedProcessor:
         self.special_tokens = processor.special_tokens
         self.token_bytes = processor.token_bytes
         self.decode = processor.decode
+        self.card = processor.card
 
     def chat(
         self,
@@ -90,6 +100,11 @@ class GuardedProcessor:
         """A prompt of token ids."""
         return self._processor.ids(ids)
 
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of a text in which control tokens may be spelt out."""
+        with self._encoding:
+            return self._processor.encode(text, special)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
@@ -97,6 +112,7 @@ class Service:
 
     Attributes:
         max_context: positions of the model.
+        root: where the model was loaded from, by which tools find its tokenizer.
         max_calls: calls at a time; the server is not ready for more.
         dead_seconds: a busy engine that has not finished a step for so long is not healthy.
         drafters: addresses of the drafters at work.
@@ -109,6 +125,7 @@ class Service:
     processor: WireProcessor
     metrics: Metrics
     max_context: int
+    root: str = ""
     max_calls: int = 288
     dead_seconds: float = 60.0
     drafters: tuple[str, ...] = ()

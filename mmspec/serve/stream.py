@@ -1,7 +1,8 @@
 """News to bytes: server-sent events in the order clients rely on, or one whole body.
 
-Order of a stream: a role chunk a choice, content chunks (one a choice and step), a finish chunk a
-choice with an empty delta, the usage chunk if asked for, ``[DONE]``.
+Order of a stream: for each choice a role chunk with its first news (so that a client's clock to the
+first chunk is the clock to the first token), content chunks (one a step), a finish chunk with an
+empty delta; the usage chunk if asked for, ``[DONE]``.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, UnsetType
 
 from mmspec.core.errors import EngineFaultError
 from mmspec.serve.errors import fault
-from mmspec.serve.reply import Reply, Usage
+from mmspec.serve.reply import PromptLogprobs, Reply, Usage
 from mmspec.serve.ticket import ClientGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from mmspec.core.request import Request, TokenLogprob
     from mmspec.serve.answer import Answer, News
@@ -61,6 +62,7 @@ class Told:
     texts: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    scored: Sequence[TokenLogprob] = ()
     finish_reason: str = "stop"
     stop_reason: str | int | None = None
 
@@ -88,8 +90,12 @@ class Wording(Protocol):
         """Whether tokens without text are worth a chunk, for their ids or log-probabilities."""
         ...
 
-    def opening(self, index: int) -> list[Any]:
-        """Chunk choices before the first word of choice ``index``."""
+    def prompt_logprobs(self, scored: Sequence[TokenLogprob], /) -> PromptLogprobs | UnsetType:
+        """The prompt's log-probabilities, where the route says them once for all choices."""
+        ...
+
+    def opening(self, index: int, scored: Sequence[TokenLogprob], /) -> list[Any]:
+        """Chunk choices before the first word of choice ``index``, its prompt being scored."""
         ...
 
     def piece(self, news: News) -> Any:
@@ -112,8 +118,9 @@ class Frames:
     answer: Answer
     call: Call
     wording: Wording
+    _opened: set[int] = field(default_factory=set)
 
-    def chunk(self, choices: list[Any], last: bool = False) -> Reply:
+    def chunk(self, choices: list[Any], last: bool = False, first: bool = False) -> Reply:
         """One chunk; the last one carries usage and report, as far as they were asked for."""
         call, answer = self.call, self.answer
         usage: Usage | UnsetType | None = None if call.usage else UNSET
@@ -126,21 +133,24 @@ class Frames:
             model=call.model,
             choices=choices,
             usage=usage,
+            prompt_token_ids=self.wording.prompt_ids if first else UNSET,
             mmspec=answer.report() if last and call.report else UNSET,
         )
 
-    def opening(self) -> list[Reply]:
-        """What comes before the first word."""
-        indices = range(len(self.answer.choices))
-        chunks = [self.chunk([choice]) for i in indices for choice in self.wording.opening(i)]
-        if chunks:
-            chunks[0] = structs.replace(chunks[0], prompt_token_ids=self.wording.prompt_ids)
-        return chunks
+    def opening(self, index: int) -> list[Reply]:
+        """What comes before the first word of a choice."""
+        if index in self._opened:
+            return []
+        first = not self._opened
+        self._opened.add(index)
+        scored = self.answer.scored(index)
+        return [self.chunk([choice], first=first) for choice in self.wording.opening(index, scored)]
 
     def step(self, told: list[News]) -> list[Reply]:
         """Content and finish chunks of one step."""
-        chunks = []
+        chunks: list[Reply] = []
         for news in told:
+            chunks += self.opening(news.index)
             if news.text or (news.tokens and self.wording.tells_tokens):
                 chunks.append(self.chunk([self.wording.piece(news)]))
             if news.finish_reason is not None:
@@ -155,7 +165,6 @@ async def events(
 ) -> AsyncIterator[bytes]:
     """The stream, one block of bytes a step; a comment after ``heartbeat`` silent seconds."""
     frames = Frames(answer, call, wording)
-    yield encode(frames.opening())
     try:
         async for told in answer.news(heartbeat):
             yield encode(frames.step(told)) if told else PING
@@ -186,6 +195,8 @@ async def collect(answer: Answer, call: Call, wording: Wording) -> Reply:
             choice.logprobs.extend(news.logprobs)
             if news.finish_reason is not None:
                 choice.finish_reason, choice.stop_reason = news.finish_reason, news.stop_reason
+    for index, choice in enumerate(told):
+        choice.scored = answer.scored(index)
     return Reply(
         id=call.id,
         object=wording.whole_object,
@@ -194,6 +205,7 @@ async def collect(answer: Answer, call: Call, wording: Wording) -> Reply:
         choices=[wording.whole(index, choice) for index, choice in enumerate(told)],
         usage=answer.usage(),
         prompt_token_ids=wording.prompt_ids,
+        prompt_logprobs=wording.prompt_logprobs(answer.scored(0)),
         mmspec=answer.report() if call.report else UNSET,
     )
 

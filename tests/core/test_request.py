@@ -21,7 +21,7 @@ NAN, INF = float("nan"), float("inf")
         ("top_k", -2), ("presence_penalty", 2.5), ("frequency_penalty", -2.5),
         ("repetition_penalty", 0.0), ("repetition_penalty", INF), ("max_tokens", 0),
         ("max_tokens", -5), ("min_tokens", -1), ("n", 0), ("n", 17), ("seed", MAX_SEED + 1),
-        ("logprobs", -1), ("logprobs", 21), ("stop", ("",)), ("stop", ("a",) * 5),
+        ("logprobs", -1), ("logprobs", 21), ("stop", ("",)), ("stop", ("a",) * 17),
         ("stop", ("x" * 257,)), ("logit_bias", {1: 101.0}), ("logit_bias", {1: NAN}),
         ("logit_bias", dict.fromkeys(range(301), 1.0)), ("bad_words", ((),)),
         ("bad_words", ((1,),) * 65), ("bad_words", ((1,) * 33,)),

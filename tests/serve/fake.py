@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ class ByteProcessor:
 
     def __init__(self):
         self.pictures = []
+        self.card = {"eos_token": "<eos>", "bos_token": None}
 
     def chat(self, messages, images, add_generation_prompt=True):
         ids, media, waiting = [], [], list(images)
@@ -57,6 +59,12 @@ class ByteProcessor:
 
     def ids(self, ids):
         return Prompt(np.array(ids, np.int64))
+
+    def encode(self, text, special=True):
+        ids = []
+        for part in re.split("(<eos>)", text):
+            ids += [EOS] if part == "<eos>" else list(part.encode())
+        return [*ids, *[EOS] * special]
 
     def decode(self, ids):
         return b"".join(self.token_bytes(id) for id in ids if id < 256).decode("utf-8", "replace")
@@ -154,7 +162,10 @@ class ScriptedEngine:
         sampling: Sampling = run.request.sampling
         script = [*self.text.encode()]
         limit = CONTEXT - len(run.request.prompt.ids)
-        limit = min(limit, sampling.max_tokens or limit)
+        if sampling.max_tokens is not None:
+            limit = min(limit, sampling.max_tokens)
+        if limit == 0:
+            return self._delta(run, (), "length")
         tokens, reason = [], None
         for _ in range(1 if order(run, b"!slow") else self.stride):
             if run.said == len(script) and order(run, b"!end") and not sampling.ignore_eos:
@@ -174,6 +185,22 @@ class ScriptedEngine:
             return self._delta(run, (), "error")
         return self._delta(run, tuple(tokens), reason)
 
+    def _scored(self, run):
+        """Minus a hundredth of its id for each token of the prompt; 0 of the likeliest."""
+        k = run.request.sampling.prompt_logprobs
+        if k is None or run.choice > 0:
+            return None
+        ids = run.request.prompt.ids.tolist()[1:]
+        return tuple(
+            TokenLogprob(
+                token=id,
+                logprob=-id / 100,
+                rank=id,
+                top=tuple(((id + i + 1) % 256, -i / 100) for i in range(k)),
+            )
+            for id in ids
+        )
+
     def _delta(self, run, tokens, reason):
         logprobs = None
         if (k := run.request.sampling.logprobs) is not None:
@@ -191,6 +218,7 @@ class ScriptedEngine:
             choice=run.choice,
             tokens=tokens,
             logprobs=logprobs,
+            prompt_logprobs=self._scored(run) if run.said <= self.stride else None,
             finish_reason=reason,
             seed=7 if run.request.sampling.seed is None else run.request.sampling.seed,
             cached_tokens=3,

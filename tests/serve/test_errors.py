@@ -78,7 +78,7 @@ BODIES = [
     ({"top_p": 0}, "top_p", None),
     ({"min_p": 2}, "min_p", None),
     ({"seed": 2**70}, "seed", None),
-    ({"stop": ["a"] * 5}, "stop", None),
+    ({"stop": ["a"] * 17}, "stop", None),
     ({"stop": [""]}, "stop", None),
     ({"stop": 5}, "stop", None),
     ({"logit_bias": {"x": 1}}, "logit_bias", None),

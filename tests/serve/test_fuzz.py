@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from serve.fake import CONTEXT, ByteProcessor
 
 from mmspec.core.errors import BadRequestError
-from mmspec.serve.chat import read_chat
-from mmspec.serve.completions import read_completion
+from mmspec.serve.chat import ROUTE as CHAT
+from mmspec.serve.completions import ROUTE as COMPLETIONS
 from mmspec.serve.errors import HttpError, from_exception
 from mmspec.serve.protocol import REFUSED, ChatAsk, CompletionAsk
+from mmspec.serve.read import read
 from mmspec.serve.service import Service
 
 SERVICE = Service(
@@ -61,19 +62,19 @@ def bodies(kind, required):
 
 
 @pytest.mark.parametrize(
-    ("read", "kind", "required"),
+    ("route", "kind", "required"),
     [
-        (read_chat, ChatAsk, {"messages": st.one_of(messages, messages, values)}),
-        (read_completion, CompletionAsk, {"prompt": st.one_of(st.just("hi"), values)}),
+        (CHAT, ChatAsk, {"messages": st.one_of(messages, messages, values)}),
+        (COMPLETIONS, CompletionAsk, {"prompt": st.one_of(st.just("hi"), values)}),
     ],
     ids=["chat", "completions"],
 )
-def test_any_body(read, kind, required):
+def test_any_body(route, kind, required):
     @given(bodies(kind, required))
     @settings(max_examples=300, deadline=None)
     def check(body):
         try:
-            call, wording = read(SERVICE, json.dumps(body).encode(), "id")
+            call, wording = read(route, SERVICE, json.dumps(body).encode(), "id")
         except (BadRequestError, HttpError) as error:
             known = from_exception(error)
             assert 400 <= known.status < 500

@@ -1,0 +1,106 @@
+"""From a body to a call: what the two generation routes have in common."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from mmspec.core.errors import BadRequestError
+from mmspec.core.request import Request
+from mmspec.serve.protocol import Ask, StreamOptions
+from mmspec.serve.sampling import check_stream, sampling_of, speculation_of
+from mmspec.serve.stream import Call, Wording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mmspec.core.request import Prompt
+    from mmspec.serve.decode import Body, BodyDecoder
+    from mmspec.serve.service import Service
+
+A = TypeVar("A", bound=Ask)
+MAX_CHOICES = 128  # prompts times n
+
+
+class Wishes(NamedTuple):
+    """A route's own reading of the fields that the two routes spell differently."""
+
+    max_tokens: int | None
+    logprobs: int | None
+    prompt_logprobs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[A]):
+    """What one route does in its own way; everything blocking, nothing on the event loop.
+
+    Attributes:
+        prefix: of the answer's id.
+        decoder: reads the body.
+        wishes: limits and log-probabilities asked for; refuses what the route does not support.
+        prompts: tokenises, one prompt a choice times ``n``.
+        wording: how choices are told.
+    """
+
+    prefix: str
+    decoder: BodyDecoder[A]
+    wishes: Callable[[A], Wishes]
+    prompts: Callable[[A, Service], list[Prompt]]
+    wording: Callable[[A, Service, list[Request]], Wording]
+
+
+def read(route: Route[A], service: Service, data: bytes, id: str) -> tuple[Call, Wording]:
+    """Decode, check and tokenise one body. Blocking: run it off the event loop.
+
+    Args:
+        route: whose body it is.
+        service: the model's facts and limits.
+        data: the body.
+        id: unique; names the answer and the engine's requests.
+
+    Raises:
+        BadRequestError: 400, naming the field.
+        HttpError: another model was asked for.
+    """
+    body = route.decoder.decode(data)
+    ask = body.ask
+    service.check_model(ask.model)
+    check_stream(ask)
+    speculation = speculation_of(ask)
+    wishes = route.wishes(ask)
+    sampling = sampling_of(
+        ask,
+        service.processor,
+        max_tokens=wishes.max_tokens,
+        logprobs=wishes.logprobs,
+        prompt_logprobs=wishes.prompt_logprobs,
+        max_context=service.max_context,
+    )
+    prompts = route.prompts(ask, service)
+    if len(prompts) * sampling.n > MAX_CHOICES:
+        raise BadRequestError(f"a call may have up to {MAX_CHOICES} choices", "prompt")
+    name = f"{route.prefix}-{id}"
+    requests = [
+        Request(f"{name}-{index}", prompt, sampling, speculation)
+        for index, prompt in enumerate(prompts)
+    ]
+    return _call(body, name, requests), route.wording(ask, service, requests)
+
+
+def _call(body: Body[A], id: str, requests: list[Request]) -> Call:
+    """What both routes' bodies say about the shape of the answer."""
+    ask = body.ask
+    options = ask.stream_options or StreamOptions()
+    return Call(
+        id=id,
+        model=ask.model,
+        created=int(time.time()),
+        requests=requests,
+        stream=bool(ask.stream),
+        usage=options.include_usage,
+        running_usage=options.include_usage and options.continuous_usage_stats,
+        report=requests[0].speculation.report,
+        skip_special=ask.skip_special_tokens is not False,
+        ignored=body.ignored,
+    )
