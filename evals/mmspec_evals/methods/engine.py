@@ -48,13 +48,15 @@ class EngineMethod:
             for name in names
             if (address := f"{wing}.{name}") in (spoken or (address,))
         )
-        self.settings: dict[str, Any] = {
-            "kind": "engine",
-            "model": msgspec.to_builtins(config.model),
-            "engine": msgspec.to_builtins(config.engine),
-            "drafters": config.drafters if speculation.enabled else {},
-            "speculation": msgspec.to_builtins(self._speculation),
-        }
+        self.settings: dict[str, Any] = _plain(
+            {
+                "kind": "engine",
+                "model": config.model,
+                "engine": config.engine,
+                "drafters": config.drafters if speculation.enabled else {},
+                "speculation": self._speculation,
+            }
+        )
 
     def generate(self, case: Case) -> Trace:
         """Answer one case.
@@ -141,6 +143,12 @@ class _Said:
             self.seed = delta.seed
             if delta.finish_reason is not None:
                 self.reason, self.report = delta.finish_reason, delta.report
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As a JSON file would give it back."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return plain
 
 
 def _rounds(log: RoundLog) -> Rounds:

@@ -6,6 +6,7 @@ Everything is hung on the model for the length of one call and taken off again.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from transformers.generation.streamers import BaseStreamer
@@ -72,6 +73,7 @@ class Watch(BaseStreamer):
         if encode is None:
             return lambda: None
 
+        @wraps(encode)  # generate reads its signature
         def timed(*args: Any, **named: Any) -> Any:
             began = self._meter.seconds()
             said = encode(*args, **named)
