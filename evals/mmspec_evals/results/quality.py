@@ -132,7 +132,7 @@ def difference(
         "metric": metric,
         "a": a,
         "b": b,
-        **told("diff", found),
+        "diff": number(found.value),
         "ci95": found.ci95,
         "p": number(stats.sign_test(values, clusters)),
         "test": "mcnemar" if binary else "sign",

@@ -152,10 +152,12 @@ def buckets(documents: Sequence[Passes]) -> dict[str, Any]:
 
 def _brief(documents: Sequence[Passes]) -> dict[str, Any]:
     rates = acceptance([d for d in documents if d.rounds is not None])
-    kept = ("accepted_per_round", "draft_rate", "accept_at", "alpha")
+    ratios = [
+        f"{name}{end}" for name in ("accepted_per_round", "draft_rate") for end in ("", "_ci95")
+    ]
     return {
         **told("tau", tau([d for d in documents if d.passes is not None])),
-        **{key: rates[key] for key in kept},
+        **{key: rates[key] for key in (*ratios, "accept_at", "alpha")},
         "documents": len(documents),
     }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmspec_evals.results.timing import Pair
 
 SAYS_SOMETHING = 20  # documents from which a verdict is given in words
+SECONDS = ("base_s", "s", "base_decode_s", "decode_s")
 CONTEXT = (1024, 4096, 16384, 65536)  # prompt tokens at which the buckets part
 
 
@@ -68,10 +69,7 @@ def block(
         pairs = pairs_of(arm, arms[VANILLA], documents)
         result |= against(pairs)
         result["by_context"] = by_context(pairs)
-        result["paired"] = [
-            {"doc": p.doc, "prompt_tokens": p.prompt_tokens, "base_s": p.total[0], "s": p.total[1]}
-            for p in pairs
-        ]
+        result["own_documents"] = {p.doc for p in pairs} != documents
     if "hf_greedy" in arms and name != "hf_greedy":
         versus = against(pairs_of(arm, arms["hf_greedy"], documents))
         for key in ("speedup_decode", "speedup_e2e"):
@@ -146,6 +144,26 @@ def absolute(arm: Arm) -> dict[str, Any]:
     }
 
 
+def columns(arm: Arm, base: Arm | None) -> dict[str, list[Any]]:
+    """Every document of a method, a list a field: what plots and comparisons of runs are made of.
+
+    Seconds are credited ones, this method's and its base's; None where they cannot be paired.
+    """
+    rows: dict[str, list[Any]] = {
+        name: [] for name in ("id", "sha", "cluster", "prompt_tokens", *SECONDS)
+    }
+    for document in arm.values():
+        found = pair(document, base[document.id]) if base and document.id in base else None
+        rows["id"].append(document.id)
+        rows["sha"].append(document.sha)
+        rows["cluster"].append(document.cluster)
+        rows["prompt_tokens"].append(document.samples[-1].prompt_tokens)
+        spent = (None, None, None, None) if found is None else (*found.total, *_decode(found))
+        for name, value in zip(SECONDS, spent, strict=True):
+            rows[name].append(None if value is None else float(f"{value:.6g}"))
+    return rows
+
+
 def drift(first: Arm, last: Arm) -> dict[str, Any]:
     """Seconds of plain decoding measured last over those measured first: 1 on a steady machine."""
     found = [
@@ -193,6 +211,10 @@ def quantiles(name: str, values: Sequence[float]) -> dict[str, float | None]:
 def number(value: float | None) -> float | None:
     """A JSON number, or None for what is not one."""
     return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _decode(found: Pair) -> tuple[float | None, float | None]:
+    return (None, None) if found.decode is None else found.decode
 
 
 def _mean_tps(pairs: list[Pair]) -> stats.Estimate:
