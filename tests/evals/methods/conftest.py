@@ -19,7 +19,7 @@ def seen(seeing):
     """A case with two pictures."""
     messages = [
         {"role": "user", "content": [
-            {"type": "image"}, {"type": "image"}, {"type": "text", "text": "What do you see there?"},
+            {"type": "image"}, {"type": "image"}, {"type": "text", "text": "What is there?"},
         ]}
     ]  # fmt: skip
     pictures = [folders.picture("red"), folders.picture("blue")]

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers as hf
+from mmspec_evals.method import Case
+from mmspec_evals.methods.models import Models
 from PIL import Image, ImageDraw
 
 from mmspec.core.config import Config, EngineConfig, ModelConfig
 from mmspec.core.request import Prompt, Sampling
 from mmspec.model.load import locate
-from mmspec_evals.method import Case
-from mmspec_evals.methods.models import Models
 
 NANO = Path(locate("nano"))
 VOCABULARY, WORDS, IMAGE = 4096, 60, 6

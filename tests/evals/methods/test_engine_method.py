@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from evals.methods import folders
-
+from evals.methods.checks import check_counts, check_seconds
 from mmspec_evals.errors import PlanError
 from mmspec_evals.method import UnsupportedError
 from mmspec_evals.methods.build import build_methods
@@ -15,23 +15,6 @@ from mmspec_evals.methods.build import build_methods
 def arms(text):
     names = ["vanilla", "mmspec", "mmspec:retrieval.suffix", "mmspec:nodes=3,depth=2"]
     return {method.name: method for method in build_methods(names, text)}
-
-
-def check_counts(trace):
-    """Every token came from a pass, or was accepted in one."""
-    rounds = trace.rounds
-    assert len(rounds.proposed) == len(rounds.depth) == len(rounds.accepted) == trace.passes
-    assert sum(rounds.accepted) + trace.passes == trace.tokens == len(trace.ids)
-    assert all(
-        a <= d <= p for p, d, a in zip(rounds.proposed, rounds.depth, rounds.accepted, strict=True)
-    )
-
-
-def check_seconds(seconds):
-    assert 0 < seconds.first < seconds.total
-    assert seconds.decode > 0
-    assert seconds.first + seconds.decode <= seconds.total
-    assert seconds.vision + seconds.prefill == pytest.approx(seconds.first)
 
 
 def test_speculating_or_not_the_text_is_the_same(arms):

@@ -6,8 +6,7 @@ import pytest
 import tiny
 import torch
 from evals.methods import folders
-from evals.methods.test_engine_method import check_counts, check_seconds
-
+from evals.methods.checks import check_counts, check_seconds
 from mmspec_evals.method import UnsupportedError
 from mmspec_evals.methods.build import Options, build_methods
 from mmspec_evals.methods.inputs import model_inputs
