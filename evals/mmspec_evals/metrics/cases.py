@@ -1,0 +1,17 @@
+"""One free-standing row, scored: what ``mmspec-eval score-cases`` writes back."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class CaseScore(msgspec.Struct, frozen=True, kw_only=True):
+    """The official score of one row.
+
+    Attributes:
+        score: one number, or several by name where the official scorer gives several.
+        error: why the official scorer gives none (then ``score`` is 0).
+    """
+
+    score: float | dict[str, float]
+    error: str | None = None
