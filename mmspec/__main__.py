@@ -1,4 +1,4 @@
-"""The ``mmspec`` command: serve, chat, train, config."""
+"""The ``mmspec`` command: serve, chat, bench, train, config."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         options(commands.add_parser(name, help=help_text))
     train = commands.add_parser("train", help="train a model by a recipe", add_help=False)
     train.add_argument("recipe")
+    commands.add_parser("bench", help="put a server under load: serve, sweep", add_help=False)
     known, rest = parser.parse_known_args(arguments)
-    if rest and known.command != "train":
+    if rest and known.command not in ("train", "bench"):
         parser.error(f"unrecognised arguments: {' '.join(rest)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
@@ -123,9 +124,17 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     return status
 
 
+def _bench(_options: argparse.Namespace, rest: list[str]) -> int:
+    if not importlib.util.find_spec("mmspec_evals"):
+        raise ConfigError("mmspec bench needs the evals, which this installation lacks")
+    status: int = importlib.import_module("mmspec_evals.serving.bench").main(rest)
+    return status
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "serve": _serve,
     "chat": _chat,
+    "bench": _bench,
     "config": _show,
     "train": _train,
 }

@@ -69,7 +69,7 @@ def _lines(
     return [
         _line(label, absent if value is None else value)
         for label, value in found
-        if value is not None or absent is not None
+        if (value is not None or absent is not None) and value != "inf"
     ]
 
 
