@@ -13,7 +13,6 @@ from mmspec.vision import media
 from mmspec.vision.prompt import compose
 from mmspec_evals.doc import Picture, Text
 from mmspec_evals.method import Case, UnsupportedError
-from mmspec_evals.metrics.truncate import kept
 from mmspec_evals.running.trim import shares, shortened
 
 if TYPE_CHECKING:
@@ -190,6 +189,8 @@ class _Draft:
         ids = self.processor.text("".join(_words(last))).ids
         if len(ids) - excess < 2:
             return None
+        from mmspec_evals.metrics.truncate import kept
+
         text = self.processor.decode(ids[list(kept(len(ids), len(ids) - excess))])
         return replace(self, turns=(*self.turns[:-1], (Text(text),)))
 
