@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 
+import httpx
 import pytest
-from serve.fake import TEXT
+from serve.conftest import running
+from serve.fake import TEXT, ByteProcessor, ScriptedEngine
 
 URL = "/v1/completions"
 GREEDY = {"model": "fake/model", "temperature": 0, "seed": 1234}
@@ -112,6 +115,27 @@ def test_prompt_logprobs_as_vllm_tells_them(raw, path):
         "98": {"logprob": -0.98, "rank": 98, "decoded_token": "b"},
         "99": {"logprob": 0, "rank": 1, "decoded_token": "c"},
     }
+
+
+def test_the_first_chunk_is_the_first_token():
+    """A stream may open early, but what a client's clock takes for a token waits for one."""
+    patient = {"patience": 0.05, "heartbeat": 0.1}
+    body = GREEDY | {"messages": [{"role": "user", "content": "go"}], "stream": True}
+    with (
+        running(ScriptedEngine(pause=0.5), ByteProcessor(), service_options=patient) as server,
+        httpx.Client(base_url=server.url) as http,
+    ):
+        began = time.monotonic()
+        asked = body | {"max_tokens": 2}
+        with http.stream("POST", "/v1/chat/completions", json=asked) as response:
+            opened = time.monotonic() - began
+            first, *later = ((line, time.monotonic() - began) for line in response.iter_lines())
+    assert opened < 0.4
+    assert first[0] == ": ping"
+    chunks = [(line, at) for line, at in later if line.startswith("data: {")]
+    assert '"role":"assistant"' in chunks[0][0]
+    assert chunks[0][1] >= 0.5
+    assert chunks[1][1] - chunks[0][1] < 0.2  # the token itself comes with it
 
 
 def test_tokenizer_routes(raw):
