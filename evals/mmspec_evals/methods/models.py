@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mmspec.engine.engine import Engine
     from mmspec.model.processor import Processor
 
+_PLENTY = 1 << 60  # bytes: more than any context takes, so that the context alone is the limit
+
 
 class Models:
     """Everything loaded for a run, each when it is first asked for.
@@ -30,7 +32,6 @@ class Models:
     """
 
     def __init__(self, config: Config) -> None:
-        # One request at a time: the cache need hold no more.
         alone = msgspec.structs.replace(config.engine, max_sequences=1)
         self.config = msgspec.structs.replace(config, engine=alone)
 
@@ -48,13 +49,14 @@ class Models:
 
     @cached_property
     def engine(self) -> Engine:
-        """Our engine, warmed up once.
+        """Our engine, warmed up once; its cache holds one sequence of the whole context.
 
         Raises:
             PlanError: the configuration does not fit.
         """
+        roomy = msgspec.structs.replace(self.config.engine, cache_bytes=_PLENTY)
         try:
-            return build(self.config)[0]
+            return build(msgspec.structs.replace(self.config, engine=roomy))[0]
         except MmspecError as error:
             raise PlanError(str(error)) from error
 

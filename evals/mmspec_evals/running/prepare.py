@@ -61,6 +61,10 @@ class Preparer:
         self._context = context
         self._asked = asked
 
+    def count(self, text: str) -> int:
+        """Tokens of a bare text."""
+        return len(self._processor.text(text).ids)
+
     def case(
         self, task: Task, doc: Doc, turn: int = 0, answers: Sequence[str] = (), repeat: int = 0
     ) -> Case:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     not folders.NANO.is_dir(), reason="the bundled model is not in this checkout"
 )
 TASK = Task(
-    name="t", version=1, profile="both", style="chat", max_new_tokens=64, metrics=(),
+    name="t", version=1, profile="both", style="chat", max_new_tokens=24, metrics=(),
     load=lambda _: Corpus((), "mini", None, "", 0), score=lambda *_: {},
 )  # fmt: skip
 

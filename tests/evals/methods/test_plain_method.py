@@ -26,7 +26,7 @@ def assisted(models, name, **options):
 @pytest.fixture(scope="module")
 def plain(text):
     (vanilla,) = build(text, "vanilla")
-    return {draw: vanilla.generate(folders.case(draw=draw, max_tokens=48)) for draw in range(3)}
+    return {draw: vanilla.generate(folders.case(draw=draw, max_tokens=48)) for draw in range(2)}
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,7 @@ def test_bare_text_is_continued_as_it_is(prepare, processor):
     assert case.text == "The pass key is"
     assert case.messages is None
     assert case.prompt.ids.tolist() == processor.text("The pass key is").ids.tolist()
+    assert prepare.count("The pass key is") == len(case.prompt.ids)
 
 
 def test_a_document_may_have_its_own_style_and_cap(processor):
