@@ -93,7 +93,8 @@ def test_both_prefixes_say_the_same(served):
     )  # fmt: skip
     for stem in stems:
         assert samples[f"vllm:{stem}{{{labels}}}"] == samples[f"mmspec_{stem}"]
-    assert samples[f'vllm:request_success_total{{finished_reason="length",{labels}}}'] > 0
+    ended = 'engine="0",finished_reason="length",model_name="fake/model"'
+    assert samples[f"vllm:request_success_total{{{ended}}}"] > 0
     assert samples["mmspec_generation_tokens_total"] > 0
     assert samples["mmspec_prefix_cache_queries_total"] > 0
 
