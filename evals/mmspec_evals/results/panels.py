@@ -109,7 +109,7 @@ def _legend(figure: Figure, methods: list[str], colour: Mapping[str, str]) -> No
     figure.legend(
         handles=handles,
         loc="outside upper right",
-        ncols=min(4, len(methods)),
+        ncols=min(4 if figure.get_figwidth() > 9 else 2, len(methods)),
         frameon=False,
         fontsize=8,
     )

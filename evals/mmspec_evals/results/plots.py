@@ -141,11 +141,11 @@ def histogram(rows: list[Row], colour: Mapping[str, str]) -> Figure:
                 width * 0.92,
                 color=colour[method],
             )
-        axis.set_xlabel("drafted tokens kept")
+        axis.set_xlabel("drafted tokens kept, share of passes with a draft")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
 
-    return panels(rows, colour, draw, "Drafted tokens kept a pass (share of passes with a draft)")
+    return panels(rows, colour, draw, "Drafted tokens kept a draft")
 
 
 def paired(rows: list[Row], colour: Mapping[str, str]) -> Figure:

@@ -128,19 +128,18 @@ def _dressed(one, index):
     """Marks, lengths and rounds that vary."""
     kept = {"mmspec": 3, "pld": 1}.get(one.method, 0)
     number = int(one.doc_id[1:])
-    accepted = [(number + k) % (kept + 1) for k in range(60)] if kept else [0] * 101
-    first = one.traces[0]
-    tokens = sum(accepted) + len(accepted)
+    accepted = []
+    while (left := 101 - sum(accepted) - len(accepted)) > 0:
+        accepted.append(min((number + len(accepted)) % (kept + 1), left - 1))
+    seconds = one.traces[0].seconds
     told = trace(
-        tokens=tokens,
-        first=first.seconds.first,
-        decode=first.seconds.decode * tokens / 101 * (1.0 if kept else tokens / 101),
+        tokens=101,
+        first=seconds.first,
+        decode=seconds.decode,
         accepted=accepted,
         depth=4 if kept else 0,
         draft=0.02 if kept else None,
     )
-    if kept:  # the same text as plain decoding has
-        told = msgspec.structs.replace(told, tokens=101, ids=list(range(101)))
     return msgspec.structs.replace(
         one,
         traces=[told],
