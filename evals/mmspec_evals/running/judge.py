@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmspec.core.tree import TokenTree
 from mmspec.engine.engine import REACH
 from mmspec.model.batch import pack_trees
 from mmspec.model.prefill import Prefill
+from mmspec_evals.running.audit import audit_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
@@ -20,6 +22,40 @@ if TYPE_CHECKING:
 
     from mmspec.core.request import Prompt
     from mmspec.engine.engine import Engine
+    from mmspec_evals.method import Case, Method
+    from mmspec_evals.methods.models import Models
+    from mmspec_evals.trace import Audit, Trace
+
+
+class Auditor:
+    """Compares conversations with plain decoding's, asking the run's own target where they part.
+
+    Args:
+        models: where the target is. ulps: spacings that make a near tie; None takes those of the
+            target's arithmetic.
+    """
+
+    def __init__(self, models: Models, ulps: float | None = None) -> None:
+        self._models = models
+        self._ulps = ulps
+
+    def __call__(
+        self, plain: ListOf[Trace], other: ListOf[Trace], cases: ListOf[Case], method: Method
+    ) -> Audit | None:
+        """None when there is nothing to compare."""
+        return audit_turns(
+            plain,
+            other,
+            cases,
+            self._judge,
+            lossless=method.lossless,
+            ours=method.settings.get("kind") == "engine",
+            ulps=self._ulps,
+        )
+
+    @cached_property
+    def _judge(self) -> EngineJudge:
+        return EngineJudge(self._models.engine)
 
 
 class EngineJudge:

@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from mmspec.core.errors import BadRequestError
 from mmspec.core.request import MAX_SEED, Sampling
 from mmspec.vision import media
@@ -41,6 +43,7 @@ class Asked:
     """
 
     temperature: float = 0.0
+    top_p: float = 1.0
     seed: int = 0
     max_new_tokens: int | None = None
     ignore_eos: bool = False
@@ -85,6 +88,7 @@ class Preparer:
             raise UnsupportedError(f"{error}{where}") from error
         sampling = Sampling(
             temperature=self._asked.temperature,
+            top_p=self._asked.top_p,
             seed=_seed(self._asked.seed, task.name, doc.id, turn, repeat),
             max_tokens=cap,
             ignore_eos=self._asked.ignore_eos,
@@ -186,16 +190,19 @@ class _Draft:
         return replace(self, turns=turns)
 
     def cut(self, excess: int) -> _Draft | None:
-        """The last turn's whole text without ``excess`` tokens: ids cut, decoded, read again."""
+        """The last turn's whole text without ``excess`` tokens: ids cut, decoded, read again.
+
+        As InfiniteBench's scripts for local models do it: equal halves from both ends, so that an
+        odd number loses one more.
+        """
         last = self.turns[-1]
         if any(isinstance(part, Picture) for part in last):
             raise UnsupportedError("official truncation is for prompts without pictures")
         ids = self.processor.text("".join(_words(last))).ids
         if len(ids) - excess < 2:
             return None
-        from mmspec_evals.metrics.truncate import kept
-
-        text = self.processor.decode(ids[list(kept(len(ids), len(ids) - excess))])
+        half = (len(ids) - excess) // 2
+        text = self.processor.decode(np.concatenate([ids[:half], ids[-half:]]))
         return replace(self, turns=(*self.turns[:-1], (Text(text),)))
 
     def _text_at(self, place: tuple[int, int]) -> str:

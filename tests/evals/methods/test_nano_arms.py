@@ -11,8 +11,7 @@ from mmspec_evals.doc import Doc, Picture, Text
 from mmspec_evals.method import UnsupportedError
 from mmspec_evals.methods.build import build_methods, describe
 from mmspec_evals.methods.models import Models
-from mmspec_evals.running.audit import audit
-from mmspec_evals.running.judge import EngineJudge
+from mmspec_evals.running.judge import Auditor
 from mmspec_evals.running.prepare import Preparer
 from mmspec_evals.task import Corpus, Task
 
@@ -40,7 +39,7 @@ def test_every_arm_of_the_bundled_model():
     names = ["vanilla", "mmspec", "hf_greedy", "pld", "hf_assisted"]
     methods = {method.name: method for method in build_methods(names, models)}
     assert set(names) <= set(describe())
-    prepare, judge = Preparer(models.processor, models.context), EngineJudge(models.engine)
+    prepare, audit = Preparer(models.processor, models.context), Auditor(models)
     for index, turns in enumerate(documents()):
         case = prepare.case(TASK, Doc(id=str(index), turns=turns, target=None, cluster="c"))
         plain = methods["vanilla"].generate(case)
@@ -48,7 +47,7 @@ def test_every_arm_of_the_bundled_model():
         for name in ("mmspec", "hf_greedy", "pld"):
             trace = methods[name].generate(case)
             check_counts(trace)
-            found = audit(plain, trace, case, judge, ours=name == "mmspec")
+            found = audit([plain], [trace], [case], methods[name])
             assert found.kind == "exact" or (name != "mmspec" and found.kind == "near_tie"), name
         with pytest.raises(UnsupportedError, match="num_hidden_layers"):
             methods["hf_assisted"].generate(case)

@@ -199,6 +199,31 @@ def test_what_cannot_fit_says_the_numbers(prepare, processor):
         Preparer(processor, 10).case(task(), doc([Text("short", trim=True)]))
 
 
+def test_official_truncation_cuts_the_whole_text_question_and_all(processor):
+    words = "".join(f"{index} " for index in range(300))
+    whole = processor.text(words).ids.tolist()
+    asked = Asked(truncate="official", official_tokens=101)
+    case = Preparer(processor, 400, asked).case(task("completion"), doc([words]))
+    halves = processor.decode(whole[:50]) + processor.decode(whole[-50:])
+    assert case.text == halves
+    assert len(case.prompt.ids) <= 101
+    assert case.truncated == len(whole) - len(case.prompt.ids)
+    chat = Preparer(processor, 400, asked).case(task(), doc([words]))
+    # The template is outside: it is neither cut nor counted twice.
+    assert spelt(processor, chat).startswith("<|bos|><|user|>0 1 2 ")
+    assert spelt(processor, chat).endswith("299 <|end|><|assistant|>")
+    assert len(chat.prompt.ids) <= 101
+
+
+def test_official_truncation_leaves_alone_what_fits(processor):
+    asked = Asked(truncate="official")
+    case = Preparer(processor, 400, asked).case(task(), doc(["short ", Text("x", trim=True)]))
+    assert case.truncated == 0
+    picture = doc([Picture("p", file), WORDS * 100])
+    with pytest.raises(UnsupportedError, match="without pictures"):
+        Preparer(processor, 400, asked).case(task(), picture)
+
+
 @given(st.text(max_size=30), st.integers(0, 40))
 def test_shortened_text_is_made_of_slices(processor, whole, keep):
     offsets = processor.offsets(whole)
