@@ -11,6 +11,7 @@ from PIL import Image
 from mmspec.train.data import chat, copying, documents, picture_language, pictures, source
 from mmspec.train.data.conversation import Conversation, Encoded, Encoder
 from mmspec.train.data.documents import Pair
+from mmspec.train.data.picture_language import Asked
 from mmspec.train.data.seeds import example_seed, generator
 
 Text = Callable[[int, int], tuple[Any, list[Pair]]]
@@ -27,16 +28,19 @@ HARD = frozenset({
     "place", "relation", "lookup", "count colour", "existence", "bar height", "bar extreme",
     "read", "spell",
 })  # fmt: skip
-QUIZ = 16  # questions about one scene when nothing else is asked
 PICTURES = ("scene", "quiz", "chart", "word", "two")
 
 
 class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Share of tokens of every kind; `objects` and `tokens` are inclusive ranges."""
+    """Share of tokens of every kind; `objects` and `tokens` are inclusive ranges.
+
+    `quiz` is at most how many hard and how many easy questions a quiz asks about its scene.
+    """
 
     shares: dict[str, float]
     objects: tuple[int, int] = (1, 5)
     tokens: tuple[int, int] = (60, 300)
+    quiz: tuple[int, int] = (10, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,11 @@ def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conve
     if kind == "two":
         return _two_pictures(seed, system)
     if kind == "quiz":
-        return _quiz(seed, rng.randint(*mixture.objects), system)
+        return _quiz(seed, rng.randint(*mixture.objects), mixture.quiz, system)
     image, facts = _draw(kind, seed, rng.randint(*mixture.objects))
-    asked = picture_language.questions(facts, seed, 20)
+    asked = _each_once(picture_language.questions(facts, seed, 20))
+    if kind == "word":  # one a kind: what differs is the word, so rather another picture
+        asked = list({a.kind: a for a in asked}.values())
     hard = [a for a in asked if a.kind in HARD][:6]
     easy = [a for a in asked if a.kind not in HARD][: 8 - len(hard)]
     turns = [(a.question, a.answer) for a in rng.sample(hard + easy, len(hard + easy))]
@@ -116,12 +122,18 @@ def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conve
     return Conversation(kind, tuple(turns), (image,), system=system, parallel=parallel)
 
 
-def _quiz(seed: int, objects: int, system: str) -> Conversation:
-    """Hard questions only, each once, none of which sees the others: all of the loss is on them."""
+def _quiz(seed: int, objects: int, most: tuple[int, int], system: str) -> Conversation:
+    """Hard and easy questions, none of which sees the others: all of the loss is on them."""
     image, facts = pictures.scene(seed, objects)
-    asked = picture_language.questions(facts, seed, 5 * QUIZ)
-    turns = dict.fromkeys((a.question, a.answer) for a in asked if a.kind in HARD)
-    return Conversation("quiz", tuple(turns)[:QUIZ], (image,), system=system)
+    asked = _each_once(picture_language.questions(facts, seed, 80))
+    hard = [a for a in asked if a.kind in HARD][: most[0]]
+    easy = [a for a in asked if a.kind not in HARD][: most[1]]
+    turns = tuple((a.question, a.answer) for a in hard + easy)
+    return Conversation("quiz", turns, (image,), system=system)
+
+
+def _each_once(asked: list[Asked]) -> list[Asked]:
+    return list({a.question: a for a in asked}.values())
 
 
 def _draw(kind: str, seed: int, objects: int) -> pictures.Picture:
