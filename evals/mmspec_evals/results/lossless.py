@@ -15,10 +15,15 @@ EXAMPLES = 5
 def block(arm: Arm, claimed: bool) -> dict[str, Any]:
     """The ``lossless`` block of one method.
 
-    A document counts once, with the worst of its repeats. ``claimed`` says whether the method
-    promises to equal plain decoding; only then is the absence of an audit a failure.
+    A document counts once, with the worst of its repeats, if it was answered or audited.
+    ``claimed`` says whether the method promises to equal plain decoding; only then is the absence
+    of an audit a failure.
     """
-    audits = {document.id: worst(document) for document in arm.values() if document.timed}
+    audits = {
+        document.id: audit
+        for document in arm.values()
+        if (audit := worst(document)) is not None or document.timed
+    }
     found = {doc: audit for doc, audit in audits.items() if audit is not None}
     kinds = [WORST_FIRST[_gravity(audit.kind)] for audit in found.values()]
     parted = [audit.at for audit in found.values() if audit.at is not None]
@@ -40,7 +45,7 @@ def block(arm: Arm, claimed: bool) -> dict[str, Any]:
 
 def worst(document: Document) -> Audit | None:
     """The gravest audit of a document's repeats."""
-    audits = [sample.audit for sample in document.timed if sample.audit is not None]
+    audits = [sample.audit for sample in document.samples if sample.audit is not None]
     return min(audits, key=lambda audit: _gravity(audit.kind), default=None)
 
 

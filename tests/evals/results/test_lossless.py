@@ -36,6 +36,13 @@ def test_a_document_counts_once_with_its_worst_repeat():
     assert (found["exact"], found["violation"], found["documents"]) == (0, 1, 1)
 
 
+def test_an_answer_stopped_at_the_gate_still_counts():
+    stopped = sample("m", audit="violation", error="another text", error_kind="gate")
+    failed = sample("m", "d1", traces=[], error="out of memory", error_kind="oom")
+    found = lossless.block(grouped(stopped, failed)["m"], True)
+    assert (found["violation"], found["documents"]) == (1, 1)
+
+
 def test_a_kind_nobody_knows_is_a_violation():
     assert of("fine, trust me")["violation"] == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from evals.results.fabricate import grouped, noisy, sample, trace
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmspec_evals.results import spec
 from mmspec_evals.trace import Rounds, Seconds, Trace
@@ -114,6 +114,7 @@ def test_failed_documents_do_not_count():
 ROUND = st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 9))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(ROUND, min_size=1, max_size=12), min_size=1, max_size=5))
 def test_identities(documents):
     made = []
