@@ -58,7 +58,8 @@ class Facts:
         vocabulary: number of token ids.
         context: most tokens a sequence may hold.
         media_tokens: placeholder ids, which are never drafted.
-        stop_tokens: ids that end a text; nothing is drafted below them.
+        stop_tokens: ids that end a text; nothing is drafted below them. A request may add to them
+            or ignore them: ask ``mmspec.core.stops.Stops``.
         model: the target itself, for drafters that share its weights (None in tests).
     """
 

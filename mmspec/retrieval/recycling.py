@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
+from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
 from mmspec.retrieval.successors import RANKS, grow, learn, new_rates, new_rows, score, seed
 
@@ -49,7 +50,7 @@ class Recycling:
         self._floor = config.floor
         self._slots = 1 << (max(min(config.rows, facts.vocabulary), 1) - 1).bit_length()
         self._barriers = np.array([facts.vocabulary, *sorted(facts.media_tokens)], np.int64)
-        self._stops = np.array(sorted(facts.stop_tokens), np.int64)
+        self._stops = Stops(facts.stop_tokens)
         self._memories: dict[str, _Memory] = {}
 
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
@@ -87,7 +88,7 @@ class Recycling:
     def _guess(self, sequence: Sequence, budget: Budget) -> TokenTree:
         memory = self._catch_up(sequence, len(sequence))
         grown = grow(
-            memory.rows, memory.rates, self._stops, int(sequence.tokens[-1]),
+            memory.rows, memory.rates, self._stops.of(sequence), int(sequence.tokens[-1]),
             max(budget.nodes, 1), budget.depth, self._floor,
         )  # fmt: skip
         return TokenTree(*grown)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
+from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
 from mmspec.retrieval.automaton import Automaton
 from mmspec.retrieval.quote import grow
@@ -38,7 +39,7 @@ class Suffix:
         self._floor = config.floor
         self._vocabulary = facts.vocabulary
         self._barriers = np.array(sorted(facts.media_tokens), np.int64)
-        self._stops = np.array(sorted(facts.stop_tokens), np.int64)
+        self._stops = Stops(facts.stop_tokens)
         self._read: dict[str, tuple[Sequence, Automaton]] = {}
 
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
@@ -70,7 +71,7 @@ class Suffix:
     def _guess(self, sequence: Sequence, budget: Budget) -> TokenTree:
         text = self._catch_up(sequence, len(sequence))
         tokens, parents, scores, source = grow(
-            text.states, text.edges, text.header, text.trust, self._stops,
+            text.states, text.edges, text.header, text.trust, self._stops.of(sequence),
             max(budget.nodes, 1), budget.depth, self._floor,
         )  # fmt: skip
         tokens[0] = sequence.tokens[-1]

@@ -14,6 +14,8 @@ from drafters.markov import FACTS, MEDIA, STOP, VOCABULARY, Markov, prefill, pro
 
 import mmspec
 from mmspec.core.drafter import Budget
+from mmspec.core.request import Prompt, Request, Sampling
+from mmspec.core.sequence import Sequence
 
 WINGS = ("text", "vision", "longctx", "retrieval")
 BUDGETS = [Budget(1, 12), Budget(16, 0), Budget(16, 1), Budget(2, 12), Budget(16, 12)]
@@ -99,6 +101,34 @@ def test_nothing_is_proposed_outside_the_vocabulary_below_a_stop_or_into_a_pictu
         assert np.all((guesses >= 0) & (guesses < VOCABULARY))
         assert not np.any(guesses == MEDIA)
         assert not np.any((tree.tokens[above] == STOP) & (above > 0))
+
+
+def test_each_request_says_where_its_text_ends(build):
+    """Its own stop ids bar the way as the model's do; the model's need not where it ignores them."""
+    text = [*range(3, 9), STOP, 1, 2] * 6
+    below = {}
+    for name, sampling in {
+        "model": Sampling(),
+        "own": Sampling(stop_token_ids=(5, 1)),
+        "ignored": Sampling(ignore_eos=True),
+        "both": Sampling(stop_token_ids=(7,), ignore_eos=True),
+    }.items():
+        drafter, seen = build(), set()
+        for end in range(40, 54):  # from every place of the phrase
+            prompted = Prompt(np.array(text[:end], np.int64))
+            one = Sequence(Request(f"{name}{end}", prompted, sampling), 0, 0)
+            one.cached = one.prompt_length - 1
+            (tree,) = drafter.draft([one], [Budget(64, 12)])
+            parents = tree.parents[1:]
+            seen |= set(tree.tokens[parents[parents > 0]].tolist())
+        below[name] = seen
+    assert 0 < len(below["model"])
+    assert not below["model"] & {STOP}
+    assert not below["own"] & {STOP, 5, 1}
+    assert not below["both"] & {7}
+    if build().__module__.startswith("mmspec.retrieval."):  # these quote all that stood there
+        assert below["ignored"] - below["model"] == {STOP}
+        assert below["model"] - below["own"] == {5, 1}
 
 
 def test_guessing_teaches_nothing(build):
