@@ -1,0 +1,152 @@
+"""Our own held-out pictures, documents and code: what the bundled model learnt, on other seeds.
+
+The generators are those of ``mmspec.train.data``; training reads even seeds, these tasks odd ones.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from mmspec.train.data import documents, picture_language, pictures
+from mmspec.train.data.seeds import example_seed
+from mmspec_evals.doc import Doc, Picture, Text
+from mmspec_evals.metrics.described import claims
+from mmspec_evals.task import Corpus, Metric, Task, Want
+from mmspec_evals.tasks.nano_code import CODE
+from mmspec_evals.tasks.synthetic import corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from PIL.Image import Image
+
+FIRST = 10_500_000  # held-out examples from here on are this module's own
+DOCUMENTS = 20  # made when the run names no limit
+TOKENS = 700  # of a document, when the run names no lengths
+ACCURACY = Metric("accuracy")
+VALUE = Metric("value")  # the deciding value stands in the answer
+
+
+def _seed(want: Want, index: int) -> int:
+    return example_seed("held_out", FIRST + 100_000 * (want.seed % 1000) + index)
+
+
+def _picture(name: str, image: Image) -> Picture:
+    def read() -> bytes:
+        data = io.BytesIO()
+        image.save(data, "PNG")
+        return data.getvalue()
+
+    return Picture(name, read)
+
+
+def _questions(want: Want) -> Iterator[Doc]:
+    """Short questions: two thirds about scenes of 2 to 5 things, then charts and words in turn."""
+    for index in range(want.limit or DOCUMENTS):
+        seed = _seed(want, index)
+        if index % 3 < 2:
+            image, facts = pictures.scene(seed, 2 + index % 4)
+        else:
+            image, facts = pictures.chart(seed) if index % 2 else pictures.word(seed)
+        asked = picture_language.questions(facts, seed, 1)[0]
+        yield Doc(
+            id=f"{seed}",
+            turns=((_picture(f"{facts.kind}-{seed}.png", image), Text(asked.question)),),
+            target=asked.answer,
+            cluster=f"{seed}",
+            fields={"category": f"{facts.kind}: {asked.kind}"},
+        )
+
+
+def _descriptions(want: Want) -> Iterator[Doc]:
+    for index in range(want.limit or DOCUMENTS):
+        seed = _seed(want, 50_000 + index)
+        image, facts = pictures.scene(seed, 2 + index % 4)
+        things = {thing.place: [thing.size, thing.colour, thing.shape] for thing in facts.things}
+        yield Doc(
+            id=f"{seed}",
+            turns=((_picture(f"scene-{seed}.png", image), Text(picture_language.DESCRIBE[0])),),
+            target=picture_language.describe(facts),
+            cluster=f"{seed}",
+            fields={"things": things},
+        )
+
+
+def _reading(kind: str, turns: int) -> Callable[[Want], Iterator[Doc]]:
+    """Documents of the wished lengths, asked ``turns`` questions of one kind, one after another."""
+
+    def make(want: Want) -> Iterator[Doc]:
+        lengths = want.tokens or (TOKENS,)
+        for index in range(want.limit or DOCUMENTS):
+            seed, tokens = _seed(want, 60_000 + index), lengths[index % len(lengths)]
+            document, pairs = documents.document(seed, tokens)
+            asked = [pair for pair in pairs if pair.kind == kind][:turns]
+            said = [(Text(pair.question),) for pair in asked]
+            yield Doc(
+                id=f"{seed}-{tokens}",
+                turns=((Text(document.text + "\n\n", trim=True), *said[0]), *said[1:]),
+                target=[{"answer": pair.answer, "value": pair.value} for pair in asked],
+                cluster=f"{seed}",
+                fields={"tokens": tokens},
+            )
+
+    return make
+
+
+def _same(answers: tuple[str, ...], doc: Doc) -> Mapping[str, float]:
+    return {"accuracy": float(answers[0].strip() == doc.target)}
+
+
+def _described(answers: tuple[str, ...], doc: Doc) -> Mapping[str, float]:
+    """Share of the sizes, colours and shapes that stand at their place in the description."""
+    claimed = claims(answers[0])
+    things: Mapping[str, Any] = doc.fields["things"]
+    marks = [
+        said == true
+        for place, thing in things.items()
+        for said, true in zip(claimed.get(place, ("", "", "")), thing, strict=True)
+    ]
+    return {
+        "facts": sum(marks) / len(marks),
+        "exact": float(answers[0].strip() == doc.target),
+    }
+
+
+def _quoted(answers: tuple[str, ...], doc: Doc) -> Mapping[str, float]:
+    """Whole answers that are right, and answers that hold the deciding value."""
+    wanted = doc.target
+    exact = [said.strip() == want["answer"] for said, want in zip(answers, wanted, strict=True)]
+    scores = {"accuracy": sum(exact) / len(exact)}
+    told = [(said, want["value"]) for said, want in zip(answers, wanted, strict=True)]
+    valued = [f"The answer is {value}." in said for said, value in told if value]
+    return scores | ({"value": sum(valued) / len(valued)} if valued else {})
+
+
+def _loader(make: Callable[[Want], Iterator[Doc]]) -> Callable[[Want], Corpus]:
+    return lambda want: corpus(make(want), "held-out seeds of our own generators")
+
+
+TASKS: tuple[Task, ...] = (
+    Task(
+        "nano_vqa", 1, "quality", "chat", 40, (ACCURACY,), _loader(_questions), _same,
+        modality="image",
+    ),
+    Task(
+        "nano_describe", 1, "both", "chat", 260, (Metric("facts"), Metric("exact")),
+        _loader(_descriptions), _described, modality="image",
+    ),
+    Task(
+        "nano_docqa/fact", 1, "both", "chat", 64, (ACCURACY, VALUE),
+        _loader(_reading("fact", 1)), _quoted,
+    ),
+    Task(
+        "nano_docqa/quote", 1, "both", "chat", 200, (ACCURACY,), _loader(_reading("quote", 1)),
+        _quoted,
+    ),
+    Task(
+        "nano_docqa/long", 1, "both", "chat", 200, (ACCURACY,), _loader(_reading("quote", 4)),
+        _quoted,
+    ),
+    CODE,
+)  # fmt: skip
