@@ -43,6 +43,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int
     speculation: SpeculationReport
     logprobs: list[TokenLogprob] | None = None
+    prompt_logprobs: list[TokenLogprob] | None = None  # from the prompt's second token on
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +179,7 @@ class _Choice:
         self._text: list[str] = []
         self._tokens: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._scored: list[TokenLogprob] = []
 
     @property
     def stopped(self) -> bool:
@@ -193,6 +195,7 @@ class _Choice:
         fresh = list(delta.tokens[: self._stream.count - before])
         self._tokens += fresh
         self._logprobs += (delta.logprobs or ())[: len(fresh)]
+        self._scored += delta.prompt_logprobs or ()
         over = delta.finish_reason is not None
         if over:
             text += self._stream.finish()
@@ -211,4 +214,5 @@ class _Choice:
             cached_tokens=delta.cached_tokens,
             speculation=delta.report or SpeculationReport(),
             logprobs=self._logprobs or None,
+            prompt_logprobs=self._scored or None,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from operator import itemgetter
 
 import httpx
 import pytest
+from PIL import Image
 from serve.conftest import running
 from serve.fake import TEXT, ByteProcessor, ScriptedEngine
 
@@ -103,6 +106,27 @@ def test_chat_as_lm_eval_sends_it(raw):
     answer = raw.post("/v1/chat/completions", json=asked).json()
     assert answer["choices"][0]["message"]["content"] == TEXT[:9]
     assert answer["usage"]["completion_tokens"] == 9
+
+
+def test_lmms_eval_asks_for_32_pictures_at_once(raw):
+    def ask(number):
+        sink = io.BytesIO()
+        Image.new("RGB", (8 + number, 9)).save(sink, "PNG")
+        url = "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
+        content = [
+            {"type": "text", "text": f"question {number}"},
+            {"type": "image_url", "image_url": {"url": url}},
+        ]
+        body = GREEDY | {"messages": [{"role": "user", "content": content}], "max_tokens": 40}
+        answer = raw.post("/v1/chat/completions", json=body)
+        answer.raise_for_status()
+        return answer.json()
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, range(32)))
+    assert {answer["usage"]["completion_tokens"] for answer in answers} == {40}
+    assert {answer["choices"][0]["finish_reason"] for answer in answers} == {"length"}
+    assert len({answer["choices"][0]["message"]["content"] for answer in answers}) == 1
 
 
 @pytest.mark.parametrize("path", [URL, "/v1/chat/completions"])

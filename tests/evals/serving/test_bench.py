@@ -128,3 +128,11 @@ def test_wrong_usage(flags, capsys):
 def test_nobody_there(capsys):
     assert main(["serve", "--base-url", "http://127.0.0.1:9/v1"]) == 2
     assert "no models" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_come_up(tmp_path, capsys):
+    assert main(["serve", "--model", str(tmp_path / "no model"), "--num-prompts", "1"]) == 2
+    told = capsys.readouterr().err
+    assert "did not come up" in told
+    assert "no model" in told.split("did not come up")[1]
