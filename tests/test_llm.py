@@ -185,3 +185,11 @@ def test_drafters_are_found_by_address(llm):
     with pytest.raises(ConfigError, match="frobnicate"):
         build_drafter("retrieval.suffix", {"frobnicate": 1}, facts)
     assert isinstance(parse("[drafters.retrieval.suffix]\n"), Config)
+
+
+def test_a_prompt_is_scored(llm):
+    scored = Sampling(max_tokens=0, prompt_logprobs=1)
+    (answer,) = llm.generate("The picture shows", scored)
+    assert answer.token_ids == []
+    assert len(answer.prompt_logprobs) == answer.prompt_tokens - 1
+    assert all(entry.logprob <= entry.top[0][1] <= 0 for entry in answer.prompt_logprobs)
