@@ -9,7 +9,7 @@ import numpy as np
 
 from mmspec_evals.results import stats
 from mmspec_evals.results.arms import LAST, VANILLA, together
-from mmspec_evals.results.timing import pair
+from mmspec_evals.results.timing import decode_after_first, pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,12 +127,13 @@ def absolute(arm: Arm) -> dict[str, Any]:
             for trace in traces
             if trace.seconds.first is not None
         ]
-        long = [t for t in traces if t.seconds.decode is not None and t.tokens > 1]
-        decode = sum(t.seconds.decode or 0.0 for t in long)
+        timed = [(t.tokens - 1, decode_after_first(t)) for t in traces if t.tokens > 1]
+        long = [(tokens, seconds) for tokens, seconds in timed if seconds is not None]
         if long:
             clusters.append(cluster)
-            rows.append((sum(t.tokens - 1 for t in long) / len(samples), decode / len(samples)))
-            each += [1000.0 * (t.seconds.decode or 0.0) / (t.tokens - 1) for t in long]
+            tokens, decode = (sum(column) / len(samples) for column in zip(*long, strict=True))
+            rows.append((tokens, decode))
+            each += [1000.0 * seconds / tokens for tokens, seconds in long]
     ttft = stats.average([ms for _, ms in firsts], [cluster for cluster, _ in firsts])
     return {
         **told("decode_tps", stats.bootstrap(rows, clusters, stats.over)),

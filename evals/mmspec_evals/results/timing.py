@@ -100,6 +100,25 @@ def pair(method: Document, base: Document) -> Pair | None:
     )
 
 
+def decode_after_first(trace: Trace) -> float | None:
+    """Decode seconds of a trace as if its first pass had said one token.
+
+    The clock starts when the first tokens are out; a speculating arm then already has several for
+    the price of one pass, which are put back at its own rate. None where nothing came after them.
+    """
+    spent, head = trace.seconds.decode, first_tokens(trace)
+    if spent is None or head == 1:
+        return spent
+    return spent * (trace.tokens - 1) / (trace.tokens - head) if trace.tokens > head else None
+
+
+def first_tokens(trace: Trace) -> int:
+    """Tokens that came out with the first; 1 where rounds are not known."""
+    rounds = trace.rounds
+    whole = rounds is not None and sum(rounds.accepted) + len(rounds.accepted) == trace.tokens
+    return rounds.accepted[0] + 1 if whole and rounds and rounds.accepted else 1
+
+
 def decode_seconds(base: Turn, method: Turn, excused: bool) -> tuple[float, float] | None:
     """Credited decode seconds (base, method) of one turn; the rule is the module's."""
     spent = method.decode if method.tokens > 1 else 0.0
@@ -129,7 +148,7 @@ def total_seconds(base: Turn, method: Turn, excused: bool) -> tuple[float, float
 
 def _turns(samples: list[Sample]) -> tuple[Turn, ...]:
     lists = [
-        tuple(Turn(t.tokens, t.seconds.total, t.seconds.decode) for t in sample.traces)
+        tuple(Turn(t.tokens, t.seconds.total, decode_after_first(t)) for t in sample.traces)
         for sample in samples
     ]
     return _mean(lists)

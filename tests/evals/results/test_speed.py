@@ -36,6 +36,20 @@ def test_equal_ids_compare_by_seconds():
     assert found["speedup_decode_ci95"] is None  # one document
 
 
+def test_tokens_that_come_with_the_first_are_no_gift():
+    # 21 tokens at the price of the first pass, 80 more in the time plain decoding takes for 80
+    found = one(trace(decode=0.8, accepted=[20] + [0] * 80))
+    assert found["speedup_decode"] == pytest.approx(1.0)
+    assert found["decode_tps"] == pytest.approx(100.0)
+
+
+def test_an_answer_of_one_pass_has_no_decode_speed():
+    found = one(trace(decode=0.0, accepted=[100]))
+    assert found["speedup_decode"] is None
+    assert found["documents_decode"] == 0
+    assert found["speedup_e2e"] == pytest.approx(3.0)
+
+
 def test_stopping_half_way_gains_nothing():
     found = one(trace(tokens=51, decode=0.5))
     assert found["speedup_decode"] == pytest.approx(1.0)
