@@ -125,8 +125,8 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _bench(_options: argparse.Namespace, rest: list[str]) -> int:
-    if not importlib.util.find_spec("mmspec_evals"):
-        raise ConfigError("mmspec bench needs the evals, which this installation lacks")
+    if not (importlib.util.find_spec("mmspec_evals") and importlib.util.find_spec("httpx")):
+        raise ConfigError("mmspec bench needs more: pip install 'mmspec[evals]'")
     status: int = importlib.import_module("mmspec_evals.serving.bench").main(rest)
     return status
 
