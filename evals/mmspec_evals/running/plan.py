@@ -103,6 +103,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     seed: int
     repeats: int
+    warm_up: int = 2  # throwaway answers of each method before its first measured one
     arms: list[ArmPlan]
     tasks: list[TaskPlan]
 
