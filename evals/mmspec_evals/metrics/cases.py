@@ -9,9 +9,9 @@ class CaseScore(msgspec.Struct, frozen=True, kw_only=True):
     """The official score of one row.
 
     Attributes:
-        score: one number, or several by name where the official scorer gives several.
+        score: one number, or several, by name or in order, where the official scorer gives several.
         error: why the official scorer gives none (then ``score`` is 0).
     """
 
-    score: float | dict[str, float]
+    score: float | dict[str, float] | list[float]
     error: str | None = None
