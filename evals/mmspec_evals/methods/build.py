@@ -10,6 +10,7 @@ from mmspec_evals.errors import PlanError
 from mmspec_evals.methods.engine import EngineMethod
 from mmspec_evals.methods.hf import PlainMethod
 from mmspec_evals.methods.http import UrlMethod
+from mmspec_evals.methods.listing import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,19 +41,6 @@ class Options:
     assistant_confidence: float = 0.4
     url_seconds: float = 600.0
     url_key: str | None = None
-
-
-def describe() -> dict[str, str]:
-    """Every method's name and what it is, for a listing."""
-    return {
-        "mmspec": "our engine, speculating with the drafters of its configuration",
-        "mmspec:WING.DRAFTER[,nodes=N][,depth=N]": "the same with these drafters and budgets only",
-        "vanilla": "our engine with speculation off",
-        "hf_greedy": "transformers' generate (sampling where the run does)",
-        "hf_assisted": "transformers' assisted generation; --assistant names the draft model",
-        "pld": "transformers' prompt lookup: 10 tokens, n-grams up to 3",
-        "openai:URL[#MODEL]": "any OpenAI-compatible server that is running, http://host:port/v1",
-    }
 
 
 def build_methods(

@@ -14,6 +14,7 @@ from mmspec_evals.errors import PlanError
 from mmspec_evals.method import UnsupportedError
 from mmspec_evals.running.journal import told
 from mmspec_evals.running.plan import VANILLA
+from mmspec_evals.running.prepare import prompt_sha
 from mmspec_evals.running.scoring import FAILED, mark
 from mmspec_evals.running.turns import Cases, Conversation, Warmth
 from mmspec_evals.trace import Sample
@@ -144,8 +145,6 @@ class Executor:
             return msgspec.structs.replace(sample, error=told(error), error_kind=FAILED)
 
     def _sample(self, cell: Cell, held: Conversation, **facts: Any) -> Sample:
-        from mmspec_evals.running.prepare import prompt_sha  # noqa: PLC0415  # loads torch
-
         cases = held.cases
         return Sample(
             key=cell.key,

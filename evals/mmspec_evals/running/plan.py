@@ -78,6 +78,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     max_new_tokens: int | None = None
     max_context: int | None = None
     truncate: str = "context"  # or "official"
+    official_tokens: int | None = None
 
 
 class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):

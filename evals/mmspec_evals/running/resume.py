@@ -39,6 +39,23 @@ def remaining(plan: Plan, root: Path) -> list[Group]:
     return left
 
 
+def started(root: Path) -> bool:
+    """Whether a folder holds a run."""
+    return Layout(root).plan.is_file()
+
+
+def failures(plan: Plan, root: Path) -> int:
+    """Cells that failed and were not measured since."""
+    layout, failed = Layout(root), set()
+    for task in plan.tasks:
+        for arm in plan.arms:
+            for repeat in range(plan.repeats):
+                samples = read_samples(layout.samples(task.name, arm.label, repeat))
+                well = {s.key for s in samples if s.error_kind in (None, "unsupported")}
+                failed |= {s.key for s in samples} - well
+    return len(failed)
+
+
 def settled(plan: Plan, root: Path) -> set[str]:
     """Keys of cells that need not be measured again."""
     layout = Layout(root)
