@@ -1,5 +1,7 @@
 """The mixture: which conversations a training step reads, and how they share its rows."""
 
+import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,10 +70,11 @@ def converse(kind: str, seed: int, mixture: Mixture) -> Conversation:
         return Conversation(kind, source=source.excerpt(seed, rng.randint(*mixture.tokens)))
     if kind in PICTURES:
         return _about_picture(kind, seed, mixture, system)
-    read, pairs = TEXTS[kind](seed, rng.randint(*mixture.tokens))
+    size = _size(kind, rng, mixture.tokens)
+    read, pairs = TEXTS[kind](seed, size)
     text = read.text if isinstance(read, documents.Document) else read
     turns: list[tuple[str, str]] = []
-    room = min(900, 3 * mixture.tokens[1])
+    room = min(max(900, 2 * size), 3 * mixture.tokens[1])  # characters
     for pair in pairs:
         room -= len(pair.question) + len(pair.answer)
         if turns and room < 0:
@@ -86,7 +89,8 @@ def pack(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: int) -
     """The rows of a step: a pure function of its arguments, filled first-fit by size."""
     used = dict.fromkeys(mixture.shares, 0)
     drawn: list[Encoded] = []
-    while sum(used.values()) < rows * width * 1.15:
+    spare = 1.15 if width < 1024 else 1.6  # few long texts leave large gaps
+    while sum(used.values()) < rows * width * spare:
         kind = min(used, key=lambda k: used[k] / mixture.shares[k] if mixture.shares[k] else np.inf)
         seed = example_seed("train", step * 4096 + len(drawn))
         said = converse(kind, seed, mixture)
@@ -98,6 +102,13 @@ def pack(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: int) -
         if len(made.tokens) <= width:
             drawn.append(made)
     return _fill(drawn, rows, width, tuple(mixture.shares))
+
+
+def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
+    """Repeats are more often short: each teaches only once where a copy begins."""
+    if kind == "repeat":
+        return round(math.exp(rng.uniform(math.log(tokens[0] / 2), math.log(tokens[1]))))
+    return rng.randint(*tokens)
 
 
 def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conversation:
