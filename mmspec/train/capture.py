@@ -1,0 +1,136 @@
+"""Online capture: the frozen target reads the batch inside the training step; nothing is dumped.
+
+The model is a plain transformers one of any supported family, pictures included. A layer's hidden
+state is what ``mmspec.model.target.Output.hidden`` gives: the input of what follows the layer.
+
+Axes: B rows, T tokens of a row, H hidden, V vocabulary, N chosen positions.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmspec.model.families.find import find_family
+from mmspec.train.guards import GuardError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    from mmspec.model.families.family import Encoded
+    from mmspec.train.packing import PackedRows
+
+# Decoders that take one mask a kind of layer; the others take the one their layers share.
+_MASK_A_KIND = frozenset({"qwen2", "qwen3", "gemma3_text", "qwen2_5_vl_text"})
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What the target showed.
+
+    Attributes:
+        hidden: layer -> [B, T, H].
+        final: [B, T, H], normed, from which logits can be had.
+    """
+
+    hidden: Mapping[int, Tensor]
+    final: Tensor
+
+
+class FrozenTarget:
+    """A target that is read and never trained.
+
+    Args:
+        model: a causal language or vision-language model of a supported family, untouched by
+            ``Target`` (which replaces its attention).
+        layers: decoder layers whose outputs are captured.
+        autocast: run it in bfloat16 whatever its weights are.
+    """
+
+    def __init__(self, model: Any, layers: tuple[int, ...], *, autocast: bool = False) -> None:
+        self.family = find_family(model)
+        self.model: Any = model.eval().requires_grad_(False)
+        self.layers = layers
+        self._autocast = autocast
+        text = model.config.get_text_config()
+        self.config: Any = text
+        count: int = text.num_hidden_layers
+        if not layers or min(layers) < 0 or max(layers) >= count:
+            raise GuardError(f"feature layers {layers}: the target has layers 0 to {count - 1}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.family.decoder.device
+
+    @torch.no_grad()
+    def read(self, rows: PackedRows) -> Captured:
+        """One forward pass over packed rows."""
+        embeds: Tensor = self.model.get_input_embeddings()(rows.tokens)
+        extra: Mapping[str, object] = {}
+        if rows.pictures:
+            encoded = [self.family.encode(placed.media) for placed in rows.pictures]
+            embeds, seen = _see(embeds, rows, encoded)
+            deep = zip(*(one.deepstack for one in encoded), strict=True)
+            extra = self.family.deepstack(seen, tuple(torch.cat(parts) for parts in deep) or None)
+        kept: dict[int, Tensor] = {}
+        decoder = self.family.decoder
+        following = [*list(decoder.layers)[1:], decoder.norm]
+        with ExitStack() as stack:
+            if self._autocast:
+                stack.enter_context(torch.autocast(embeds.device.type, torch.bfloat16))
+            for layer in self.layers:
+                hook = following[layer].register_forward_pre_hook(_keep(kept, layer))
+                stack.callback(hook.remove)
+            final = decoder(
+                inputs_embeds=embeds,
+                attention_mask=self._masks(rows),
+                position_ids=rows.positions,
+                use_cache=False,
+                **extra,
+            ).last_hidden_state
+        return Captured(kept, final)
+
+    @torch.no_grad()
+    def logits(self, final: Tensor) -> Tensor:
+        """The target's logits [N, V] of normed hidden states [N, H]."""
+        return self.family.head(final.to(self.model.lm_head.weight.dtype))
+
+    def _masks(self, rows: PackedRows) -> Tensor | dict[str, Tensor]:
+        """Who sees whom, [B, 1, T, T]; per kind of layer where the model has several."""
+        whole = rows.visible()[:, None]
+        width: int | None = getattr(self.config, "sliding_window", None)
+        near = whole
+        if width is not None:
+            place = torch.arange(whole.shape[-1], device=whole.device)
+            near = whole & (place[:, None] - place < width)
+        if self.config.model_type in _MASK_A_KIND:
+            return {"full_attention": whole, "sliding_attention": near}
+        return near
+
+
+def _see(embeds: Tensor, rows: PackedRows, encoded: list[Encoded]) -> tuple[Tensor, Tensor]:
+    """Put pictures' features in their places: embeddings [B, T, H], and where, bool [B, T]."""
+    embeds = embeds.clone()
+    seen = torch.zeros(rows.tokens.shape, dtype=torch.bool, device=embeds.device)
+    for placed, one in zip(rows.pictures, encoded, strict=True):
+        if len(one.embeds) != placed.stop - placed.start:
+            raise GuardError(
+                f"a picture gives {len(one.embeds)} features for "
+                f"{placed.stop - placed.start} placeholders"
+            )
+        embeds[placed.row, placed.start : placed.stop] = one.embeds.to(embeds.dtype)
+        seen[placed.row, placed.start : placed.stop] = True
+    return embeds, seen
+
+
+def _keep(kept: dict[int, Tensor], layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept[layer] = inputs[0]
+
+    return hook

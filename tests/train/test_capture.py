@@ -1,0 +1,125 @@
+"""The training forward sees what serving sees: every family, packed, pictures and windows."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from running import engine
+
+from mmspec.core.drafter import Needs
+from mmspec.core.request import Media, Prompt, Request, Sampling
+from mmspec.core.tree import TokenTree
+from mmspec.train.capture import FrozenTarget
+from mmspec.train.guards import GuardError
+from mmspec.train.packing import Sample, arrange, pack
+
+LAYERS = (0, 1, 2)
+
+
+class Spy:
+    """A drafter that only watches."""
+
+    needs = Needs(layers=LAYERS)
+
+    def __init__(self):
+        self.seen = {}
+
+    def observe(self, sequences, seen):
+        for place, sequence in enumerate(sequences):
+            cut = slice(seen.offsets[place], seen.offsets[place + 1])
+            rows = {layer: states[cut].clone() for layer, states in seen.hidden.items()}
+            self.seen.setdefault(sequence.id, []).append(rows)
+
+    def draft(self, sequences, budgets):
+        return [TokenTree.chain(sequence.tokens[-1:]) for sequence in sequences]
+
+    def forget(self, id):
+        pass
+
+
+@pytest.mark.parametrize("name", tiny.FAMILIES)
+def test_captured_layers_are_those_the_target_shows(name):
+    model = tiny.reference(name)
+    count = 9
+    samples = [
+        Sample(prompt, np.array(tiny.greedy(name, index)[:count]))
+        for index, prompt in enumerate(tiny.prompts(name))
+    ]
+    spy = Spy()
+    running = engine(tiny.target(name), {"spy": spy})
+    for number, said in enumerate(samples):
+        running.submit(Request(str(number), said.prompt, Sampling(temperature=0, max_tokens=count)))
+    told = {}
+    while running.busy:
+        for delta in running.step():
+            told.setdefault(int(delta.request_id), []).extend(delta.tokens)
+    assert told == {k: said.response.tolist() for k, said in enumerate(samples)}
+
+    frozen = FrozenTarget(model, LAYERS)
+    width = len(samples[0]) + len(samples[2]) + 3
+    rows = pack([samples[::2], samples[1:2]], width, frozen.family, "cpu")
+    captured = frozen.read(rows)
+    for number, (row, place) in enumerate([(0, 0), (1, 0), (0, 1)]):
+        mine = rows.sample[row] == place
+        for layer in LAYERS:
+            want = torch.cat([part[layer] for part in spy.seen[f"{number}/0"]])
+            got = captured.hidden[layer][row, mine][: len(want)]
+            assert len(want) >= len(samples[number]) - 2
+            assert torch.allclose(got, want, atol=2e-4, rtol=2e-4), (
+                layer,
+                (got - want).abs().max(),
+            )
+        best = frozen.logits(captured.final[row, mine]).argmax(-1)
+        begin = len(samples[number].prompt.ids) - 1
+        assert best[begin:-1].tolist() == samples[number].response.tolist()
+
+
+def test_nothing_of_the_target_needs_a_gradient():
+    frozen = FrozenTarget(tiny.reference("llama"), (1,), autocast=True)
+    rows = pack([[Sample(tiny.prompts("llama")[0], np.array([1, 2]))]], 8, frozen.family, "cpu")
+    captured = frozen.read(rows)
+    assert not captured.final.requires_grad
+    assert captured.hidden[1].dtype == torch.float32  # the residual stream
+    assert not captured.hidden[1].is_inference()
+
+
+def test_a_layer_that_is_not_there_is_refused():
+    with pytest.raises(GuardError, match="layers 0 to 2"):
+        FrozenTarget(tiny.reference("llama"), (1, 3))
+
+
+def test_features_that_do_not_fill_their_places_are_refused():
+    frozen = FrozenTarget(tiny.reference("llava"), (1,))
+    first = tiny.prompts("llava")[0]
+    media = first.media[0]
+    short = Media(media.digest, media.start, media.length - 1, media.inputs)
+    rows = pack([[Sample(Prompt(first.ids, (short,)), np.array([1]))]], 32, frozen.family, "cpu")
+    with pytest.raises(GuardError, match="16 features for 15"):
+        frozen.read(rows)
+
+
+def test_rows_are_filled_whole_and_repeatably():
+    lengths = [5, 9, 3, 12, 4, 20, 1, 7, 0]
+    rows = arrange(lengths, 12, seed=3)
+    assert sorted(chain.from_iterable(rows)) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        6,
+        7,
+    ]  # 20 is too long, 0 is nothing
+    assert all(sum(lengths[k] for k in row) <= 12 for row in rows)
+    assert rows == arrange(lengths, 12, seed=3)
+    assert rows != arrange(lengths, 12, seed=4)
+    assert len(rows) <= 5
+
+
+def test_many_samples_leave_little_padding():
+    lengths = [1 + (7 * k) % 61 for k in range(500)]
+    rows = arrange(lengths, 128, seed=0)
+    assert sorted(chain.from_iterable(rows)) == list(range(500))
+    assert len(rows) * 128 < 1.1 * sum(lengths)
