@@ -72,7 +72,7 @@ def machine(device: str, dtype: str, numerics: str) -> Machine:
     cuda = torch.device(device).type == "cuda"
     return Machine(
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         transformers=importlib.metadata.version("transformers"),
         mmspec=mmspec.__version__,
         system=f"{platform.system()} {platform.machine()}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from transformers.utils import logging
 
 from mmspec_evals.doc import Text
 from mmspec_evals.errors import PlanError
@@ -61,6 +62,7 @@ def measure(settings: Settings, flow: Flow = Flow()) -> int:
     root, session = Path(settings.out), secrets.token_hex(6)
     if resume.started(root) and not flow.resume:
         raise PlanError(f"{root} holds a run: add --resume to go on, or name another --out")
+    logging.disable_progress_bar()  # ours is enough
     ready = make_ready(settings)
     journal = Journal(root, session)
     try:
