@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Mode = Literal["local", "gpt4"]
+MODES: tuple[Mode, ...] = ("local", "gpt4")
 
 
 def kept(length: int, max_length: int, mode: Mode = "local") -> list[int]:
