@@ -106,16 +106,19 @@ def _other(path: Path, names: Sequence[str], known: list[Table]) -> Table | None
 
 
 def _joined(rows: list[Row], others: list[Row]) -> list[Row]:
-    """Rows with what the others say of the same id; a row's own columns win."""
+    """Rows with what the others say of the same id; a row's own columns and question win."""
     by_both: dict[tuple[str | None, str], Row] = {}
     by_id: dict[str | None, Row] = {}
     for other in others:
         for key in {identifier(other), str(other.get("image_id"))}:
             by_both[key, _asked(other)] = other
         by_id[identifier(other)] = other
+    found = (
+        by_both.get((identifier(row), _asked(row)), by_id.get(identifier(row), {})) for row in rows
+    )
     return [
-        by_both.get((identifier(row), _asked(row)), by_id.get(identifier(row), {})) | row
-        for row in rows
+        {name: value for name, value in other.items() if name not in QUESTIONS} | row
+        for other, row in zip(found, rows, strict=True)
     ]
 
 
