@@ -70,6 +70,8 @@ class Executor:
         Raises:
             PlanError: a method names a model that is not there.
         """
+        gc.collect()
+        gc.freeze()  # so that collecting between cells need not walk through all that is loaded
         try:
             for group in groups:
                 self._group(group)

@@ -34,7 +34,11 @@ class Journal:
         self.layout = Layout(root)
         self.session = session
         self._lock = (root / ".lock").open("ab")
-        _claim(self._lock.fileno(), root)
+        try:
+            _claim(self._lock.fileno(), root)
+        except PlanError:
+            self._lock.close()
+            raise
 
     def sample(self, sample: Sample) -> None:
         """Append one line and wait until the disk has it."""
