@@ -58,24 +58,24 @@ def _doc(name: str, row: Mapping[str, Any], table: Table) -> Doc:
 
 
 def score(answers: tuple[str, ...], doc: Doc) -> dict[str, float]:
-    """Whether prompt and answer together are Python; an empty answer adds nothing and is not."""
+    """Whether prompt and answer are one Python function; an empty answer adds nothing to it."""
     said = answers[0]
     return {"parses": float(bool(said.strip()) and parses(doc.fields["prompt"] + said))}
 
 
 def parses(code: str) -> bool:
-    """Whether a text is a Python module; it is not run, nor compiled.
+    r"""Whether a text is a Python module that ends in a function; it is not run, nor compiled.
 
-    >>> parses("x = 1"), parses("x = (1")
-    (True, False)
+    >>> parses("def f(): return 1"), parses("def f(): pass\nreturn 1"), parses("def f(:")
+    (True, False, False)
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of doubtful escapes and comparisons
-            ast.parse(code)
+            body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return True
+    return bool(body) and isinstance(body[-1], (ast.FunctionDef, ast.AsyncFunctionDef))
 
 
 TASKS = (
