@@ -210,7 +210,7 @@ def test_lines_alike(said, truth, mark):
 
 
 @given(st.text("abc", max_size=9), st.text("abcd", max_size=9))
-def test_common_subsequence_against_the_definition(first, second):
+def test_ratio_against_the_longest_common_subsequence(first, second):
     @cache
     def longest(i, j):
         if not i or not j:
@@ -219,7 +219,10 @@ def test_common_subsequence_against_the_definition(first, second):
             return longest(i - 1, j - 1) + 1
         return max(longest(i - 1, j), longest(i, j - 1))
 
-    assert fuzz.common(first, second) == longest(len(first), len(second))
+    total = len(first) + len(second)
+    distance = total - 2 * longest(len(first), len(second))
+    share = 1.0 - distance / total if first and second else float(first == second)
+    assert fuzz.ratio(first, second) == round(100 * share)
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
