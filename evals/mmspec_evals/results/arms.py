@@ -43,6 +43,11 @@ class Document:
         return tuple(chosen[repeat] for repeat in sorted(chosen))
 
     @property
+    def told(self) -> tuple[Sample, ...]:
+        """One success a repeat: what was said, however often it was measured."""
+        return tuple(s for s in self.marked if not s.error and _spoke(s))
+
+    @property
     def unsupported(self) -> bool:
         """The method cannot do this document at all."""
         return all(s.error_kind == "unsupported" for s in self.marked)

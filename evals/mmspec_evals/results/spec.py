@@ -46,7 +46,7 @@ class Passes:
 def block(arm: Arm) -> dict[str, Any]:
     """The ``spec`` block of one method, over every document it answered."""
     documents = [
-        read(sample, document.cluster) for document in arm.values() for sample in document.timed
+        read(sample, document.cluster) for document in arm.values() for sample in document.told
     ]
     told_of = [d for d in documents if d.passes is not None]
     emitted = [d.tokens for d in documents]
