@@ -50,7 +50,7 @@ def read(
             by_id = {str(row["id"]): row["image"] for row in shown.rows}
             rows = [row | {"image": by_id.get(str(row.get("imageId")))} for row in rows]
             tables.append(shown)
-    return tables[0] if len(tables) == 1 else Table(rows, str(path), _sha(tables))
+    return tables[0] if len(tables) == 1 else Table(rows, str(path), joint_sha(tables))
 
 
 def identifier(row: Row) -> str | None:
@@ -140,7 +140,7 @@ def _as_mapping(path: Path) -> Table | None:
     return Table(rows, str(path), hashlib.sha256(data).hexdigest()) if rows else None
 
 
-def _sha(tables: Iterable[Table]) -> str:
+def joint_sha(tables: Iterable[Table]) -> str:
     """One digest for several files: of the digests of each, in the order read."""
     seal = hashlib.sha256()
     for table in tables:

@@ -1,0 +1,1 @@
+"""Reviews of open answers by a model behind an OpenAI-compatible address."""
