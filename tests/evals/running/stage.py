@@ -136,7 +136,7 @@ class Watch:
         self.samples.append(sample)
 
 
-def perform(root, methods, docs, tasks=None, session="s1", watch=None, **plan):
+def perform(root, methods, docs, tasks=None, session="s1", watch=None, score=True, **plan):
     """Run what is left in ``root``; the watch."""
     tasks = tasks or [task()]
     docs = docs if isinstance(docs, dict) else {tasks[0].name: docs}
@@ -155,7 +155,7 @@ def perform(root, methods, docs, tasks=None, session="s1", watch=None, **plan):
             preparer=Plain(),
             audit=audit,
         )
-        Executor(written, bench, journal, watch).run(remaining(written, root))
+        Executor(written, bench, journal, watch, score).run(remaining(written, root))
     finally:
         journal.close()
     return watch

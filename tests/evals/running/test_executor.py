@@ -126,6 +126,13 @@ def test_a_broken_scorer_keeps_the_answer_and_marking_again_mends_it(tmp_path, m
     assert next(s.traces for s in again) == one.traces
 
 
+def test_answers_may_be_left_unmarked(tmp_path):
+    perform(tmp_path, [Scripted("m")], DOCS, score=False)
+    assert {(s.error, len(s.scores), s.traces[0].text) for s in lines(tmp_path, "m")} == {
+        (None, 0, f"{d.id}!") for d in DOCS
+    }
+
+
 def test_marking_again_refuses_another_version(tmp_path, monkeypatch):
     perform(tmp_path, [Scripted("m")], DOCS)
     plan = read_plan(tmp_path)
