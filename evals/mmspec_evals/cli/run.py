@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HELP = "measure methods on tasks, side by side, and write quality, speed and losslessness"
+INTERRUPTED = 130  # what a shell reports of a program ended by its user
 _SWITCHES = (
     ("resume", "go on with the run in --out"),
     ("force", "resume although the plan or the machine differs; the results say `mixed`"),
@@ -75,8 +77,12 @@ def run(options: argparse.Namespace) -> int:
         print(preview(settings))
         return 0
     flow = Flow(resume=options.resume, force=options.force, score=not options.predict_only)
-    failed = measure(settings, flow)
     out = Path(settings.out)
+    try:
+        failed = measure(settings, flow)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with --resume goes on in {out}", file=sys.stderr)
+        return INTERRUPTED
     if options.predict_only:
         print(f"samples in {out}; mark them with: mmspec-eval score {out}")
         return 3 if failed else 0

@@ -12,5 +12,6 @@ def describe() -> dict[str, str]:
         "hf_greedy": "transformers' generate (sampling where the run does)",
         "hf_assisted": "transformers' assisted generation; --assistant names the draft model",
         "pld": "transformers' prompt lookup: 10 tokens, n-grams up to 3",
-        "openai:URL[#MODEL]": "any OpenAI-compatible server that is running, http://host:port/v1",
+        "openai:URL[#MODEL]": "any OpenAI-compatible server that is running, http://host:port/v1; "
+        "its key in MMSPEC_EVAL_API_KEY",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from mmspec_evals.running.settings import Settings
     from mmspec_evals.task import Corpus, Task
     from mmspec_evals.trace import Audit, Trace
+
+
+KEY = "MMSPEC_EVAL_API_KEY"  # environment variable: bearer token of servers under test
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def make_ready(settings: Settings) -> Ready:
     """
     tasks = find(settings.tasks)
     models = Models(engine_config(settings))
-    options = Options(assistant=settings.assistant)
+    options = Options(assistant=settings.assistant, url_key=os.environ.get(KEY))
     methods = build_methods(settings.methods, models, options)
     processor = models.processor
     found = corpora.load(tasks, settings, lambda text: len(processor.offsets(text)))

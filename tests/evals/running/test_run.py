@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from mmspec_evals.cli import main
+from mmspec_evals.methods.engine import EngineMethod
 from mmspec_evals.running.layout import read_plan, read_samples
 
 ROOT = Path(__file__).parents[3]
@@ -105,6 +106,52 @@ def test_marking_again_needs_the_folder_alone_and_gives_the_same(whole, tmp_path
     assert main(["score", str(out)]) == 0
     assert samples(out) == samples(whole)
     assert comparable(out) == comparable(whole)
+
+
+def changed(whole, out, **facts):
+    """A copy of a run in which one of our engine's samples says otherwise."""
+    shutil.copytree(whole, out)
+    path = out / "samples" / "nano_vqa" / "mmspec.r0.jsonl"
+    first, *rest = read_samples(path)
+    rows = [msgspec.structs.replace(first, **facts), *rest]
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
+    return out
+
+
+def test_the_status_says_how_it_went(whole, tmp_path):
+    failed = changed(whole, tmp_path / "failed", error="OSError: net", error_kind="failed")
+    cannot = changed(whole, tmp_path / "cannot", error="no pictures", error_kind="unsupported")
+    assert main(["score", str(whole), "--require-lossless"]) == 0
+    assert main(["score", str(failed)]) == 3
+    assert main(["score", str(cannot)]) == 0
+
+
+def test_a_method_that_accepts_one_wrong_token_fails_the_gate(tmp_path, monkeypatch):
+    honest = EngineMethod.generate
+
+    def careless(self, case):
+        trace = honest(self, case)
+        if self.name != "mmspec":
+            return trace
+        ids = [*trace.ids]
+        ids[3] += 1
+        return msgspec.structs.replace(trace, ids=ids)
+
+    monkeypatch.setattr(EngineMethod, "generate", careless)
+    out = tmp_path / "careless"
+    few = ["--tasks", "nano_docqa/fact", "--methods", "mmspec,vanilla", "--limit", "1"]
+    assert main([*command(out), *few, "--require-lossless"]) == 4
+    kinds = {(s.method, s.audit.kind) for s in samples(out) if s.audit}
+    assert kinds == {("mmspec", "violation"), ("vanilla.last", "exact")}
+
+
+def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stop(settings, flow):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmspec_evals.running.launch.measure", stop)
+    assert main(command(tmp_path / "x")) == 130
+    assert "--resume" in capsys.readouterr().err
 
 
 def test_a_dry_run_tells_and_writes_nothing(tmp_path, capsys):
