@@ -15,6 +15,7 @@ from mmspec_evals.judge.reviews import Review
 from mmspec_evals.metrics.llava_review import llava_bench_summary
 from mmspec_evals.running.documents import read_docs
 from mmspec_evals.running.layout import Layout, read_samples
+from mmspec_evals.running.plan import LAST, VANILLA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +66,9 @@ def judged(run: Path) -> list[tuple[str, str]]:
     """
     found = []
     for task in JUDGED:
-        files = sorted(Layout(run).samples(task, "x", 0).parent.glob("*.r0.jsonl"))
-        found += [(task, file.name.removesuffix(".r0.jsonl")) for file in files]
+        files = Layout(run).samples(task, VANILLA, 0).parent.glob("*.r0.jsonl")
+        methods = sorted(file.name.removesuffix(".r0.jsonl") for file in files)
+        found += [(task, method) for method in methods if method != LAST]
     if not found:
         raise DataError(f"{run} holds no samples of {', '.join(JUDGED)}")
     return found

@@ -196,7 +196,7 @@ def _task(task: Task, settings: Settings, corpus: Corpus, rows: Sequence[StoredD
         profile=task.profile,
         style=task.style,
         modality=task.modality,
-        max_new_tokens=settings.max_new_tokens or task.max_new_tokens,
+        max_new_tokens=settings.max_new_tokens or _cap(task, rows),
         stop=list(task.stop),
         metrics=[
             MetricRef(name=m.name, higher_is_better=m.higher_is_better, percent=m.percent)
@@ -212,3 +212,9 @@ def _task(task: Task, settings: Settings, corpus: Corpus, rows: Sequence[StoredD
         ),
         docs=[row.ref for row in rows],
     )
+
+
+def _cap(task: Task, rows: Sequence[StoredDoc]) -> int:
+    """The longest answer of any document: one's own cap goes before its task's."""
+    caps = (row.fields.get("max_new_tokens", task.max_new_tokens) for row in rows)
+    return max(caps, default=task.max_new_tokens)

@@ -192,11 +192,13 @@ def test_grades(task, reply, grades):
 def test_the_command(run, server, capsys, monkeypatch):
     server.replies = {"a kite": "8 6", "wind": "10 9", "nothing": "7 ?"}
     monkeypatch.setenv("GRADER_KEY", "secret")
+    write(run, "vanilla.last", [sample("vanilla.last", "0", "a kite")])  # measured twice, said once
     command = ["judge", str(run), "--url", server.url, "--model", "grader"]
     assert main([*command, "--key-env", "GRADER_KEY"]) == 3
     printed = capsys.readouterr()
     assert "| llava_bench/wild | vanilla | all | 2 | 1 | 9.00 | 7.50 | 83.33 |" in printed.out
     assert "2: no grades in the reply" in printed.err
+    assert "vanilla.last" not in printed.out
     server.replies["nothing"] = "8 8"
     assert main(command) == 0
     assert main([*command, "--methods", "nothing"]) == 2
