@@ -45,7 +45,7 @@ class _Part:
 PARTS = (
     _Part(
         name="coco",
-        questions=("qa90_questions", "questions", "train", "test"),
+        questions=("qa90_questions", "train", "test"),
         answers=("qa90_gpt4_answer", "answers_gpt4"),
         contexts=("caps_boxes_coco2014_val_80", "context"),
         folders=("images", "val2014"),
