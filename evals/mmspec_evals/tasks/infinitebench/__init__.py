@@ -1,0 +1,1 @@
+"""InfiniteBench: its twelve tasks from official files, and generators of our own in its shape."""
