@@ -1,0 +1,192 @@
+"""The one-layer network of a feature drafter (EAGLE, arXiv:2401.15077; EAGLE-3, arXiv:2503.01840).
+
+Slot s pairs what is known of token s (the target's features, or the state the network said one
+slot before) with the embedding of token s + 1; its state foretells token s + 2.
+
+Axes: B rows, S slots, H hidden, E the target's hidden, D head dimension, V its vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmspec.text.eagle_config import inverse_frequencies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mmspec.text.eagle_config import EagleConfig
+
+
+class EagleNetwork(nn.Module):
+    """Weights and formulas; who sees whom is the caller's affair.
+
+    Training and decoding call the same parts: :meth:`fuse`, :meth:`project`, the caller's own
+    attention, :meth:`finish`; :meth:`forward` is all of them over dense causal rows.
+    """
+
+    d2t: Tensor
+    t2d: Tensor
+    frequencies: Tensor
+
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, dim, eps = config.hidden, config.head_dim, config.eps
+        outer, inner = config.target_hidden, config.intermediate
+        heads, kv_heads, bias = config.heads * dim, config.kv_heads * dim, config.attention_bias
+        if config.wide:
+            self.fc = nn.Linear(len(config.layers) * outer, hidden, bias=config.fc_bias)
+            self.embedding_norm: nn.Module = nn.RMSNorm(outer, eps)
+            self.state_norm: nn.Module = nn.RMSNorm(hidden, eps)
+            read = outer + hidden
+        else:
+            self.fc = nn.Linear(outer + hidden, hidden, bias=config.fc_bias)
+            self.embedding_norm = self.state_norm = nn.Identity()
+            read = hidden
+        self.q_proj = nn.Linear(read, heads, bias=bias)
+        self.k_proj = nn.Linear(read, kv_heads, bias=bias)
+        self.v_proj = nn.Linear(read, kv_heads, bias=bias)
+        self.q_norm: nn.Module = nn.RMSNorm(dim, eps) if config.head_norms else nn.Identity()
+        self.k_norm: nn.Module = nn.RMSNorm(dim, eps) if config.head_norms else nn.Identity()
+        self.o_proj = nn.Linear(heads, hidden, bias=config.output_bias)
+        self.between_norm = nn.RMSNorm(hidden, eps)
+        self.gate_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
+        self.up_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(inner, hidden, bias=config.mlp_bias)
+        self.norm: nn.Module = nn.RMSNorm(hidden, eps) if config.final_norm else nn.Identity()
+        self.head = nn.Linear(hidden, config.said, bias=False) if config.own_head else None
+        self.judge = nn.Linear(hidden, 1) if config.confidence else None
+        self.embedding = (
+            nn.Embedding(config.vocabulary, outer).requires_grad_(False)
+            if config.own_embedding
+            else None
+        )
+        if config.draft_vocabulary is not None:
+            self.register_buffer("d2t", torch.zeros(config.draft_vocabulary, dtype=torch.int64))
+            self.register_buffer("t2d", torch.zeros(config.vocabulary, dtype=torch.bool))
+        self.register_buffer("frequencies", inverse_frequencies(config), persistent=False)
+        self._embed: Callable[[Tensor], Tensor] | None = None
+        self._head: Callable[[Tensor], Tensor] | None = None
+        self._norm: Callable[[Tensor], Tensor] | None = None
+
+    def lend(
+        self,
+        embed: Callable[[Tensor], Tensor],
+        head: Callable[[Tensor], Tensor] | None = None,
+        norm: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Give it what it shares with the target; a checkpoint holds none of these.
+
+        Args:
+            embed: token ids [...] -> embeddings [..., E]; unused when it has its own.
+            head: states [T, E] -> logits [T, V]; needed when it has no head of its own.
+            norm: the target's final norm; needed when its features were normed (EAGLE-1 and 2).
+        """
+        self._embed, self._head, self._norm = embed, head, norm
+
+    def speak_only(self, kept: Tensor) -> None:
+        """Fix the reduced vocabulary: ``kept`` int64 [draft_vocabulary], ascending target ids."""
+        self.d2t.copy_(kept - torch.arange(len(kept), device=kept.device))
+        self.t2d.zero_()
+        self.t2d[kept] = True
+
+    def target_ids(self) -> Tensor:
+        """The target id of every draft id, int64 [said]."""
+        places = torch.arange(self.config.said, device=self.frequencies.device)
+        return places if self.config.draft_vocabulary is None else places + self.d2t
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings [..., E]; an id beyond the vocabulary reads as its last one."""
+        known = tokens.clamp(max=self.config.vocabulary - 1)
+        if self.embedding is not None:
+            return self.embedding(known)
+        if self._embed is None:
+            raise RuntimeError("the target's embedding has not been lent")
+        return self._embed(known)
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        """The watched layers' true features, each [..., E], as a state [..., H]."""
+        if self.config.wide:
+            return self.fc(torch.cat(list(features), -1))
+        if not self.config.normed_features:
+            return features[0]
+        if self._norm is None:
+            raise RuntimeError("the target's final norm has not been lent")
+        return self._norm(features[0])
+
+    def project(
+        self, tokens: Tensor, states: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries [B, S, heads, D], rotated keys and values [B, S, kv heads, D].
+
+        Args:
+            tokens: int64 [B, S], of the slots' next places. states: [B, S, H].
+            positions: int64 [B, S], index of the token whose feature a slot holds.
+        """
+        read = self._input(tokens, states)
+        split = (-1, self.config.head_dim)
+        query, key, value = (
+            layer(read).unflatten(-1, split) for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        cos, sin = self.angles(positions)
+        return rotate(self.q_norm(query), cos, sin), rotate(self.k_norm(key), cos, sin), value
+
+    def finish(self, tokens: Tensor, states: Tensor, attended: Tensor) -> Tensor:
+        """The next slot's state [B, S, H], from attention [B, S, heads, D]."""
+        if not self.config.wide:
+            states = self._input(tokens, states)
+        elif self.config.norm_before_residual:
+            states = self.state_norm(states)
+        states = states + self.o_proj(attended.flatten(-2))
+        inner = self.between_norm(states)
+        return states + self.down_proj(F.silu(self.gate_proj(inner)) * self.up_proj(inner))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits [..., said] over draft ids: what token comes after the slot's next."""
+        normed = self.norm(states)
+        if self.head is not None:
+            return self.head(normed)
+        if self._head is None:
+            raise RuntimeError("the target's head has not been lent")
+        logits = self._head(normed.flatten(0, -2)).unflatten(0, normed.shape[:-1])
+        return logits if self.config.draft_vocabulary is None else logits[..., self.target_ids()]
+
+    def confidence(self, states: Tensor) -> Tensor:
+        """Logits [...] of the chance that what it says here will be accepted."""
+        if self.judge is None:
+            raise RuntimeError("this network has no confidence head")
+        return self.judge(self.norm(states)).squeeze(-1)
+
+    def forward(self, tokens: Tensor, states: Tensor, positions: Tensor) -> Tensor:
+        """All slots in one causal pass: states [B, S, H] to states [B, S, H]."""
+        query, key, value = self.project(tokens, states, positions)
+        attended = F.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
+            is_causal=True, enable_gqa=self.config.heads != self.config.kv_heads,
+        )  # fmt: skip
+        return self.finish(tokens, states, attended.transpose(1, 2))
+
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [..., D] of the rotation at ``positions`` [...], float32."""
+        half = positions[..., None].float() * self.frequencies
+        turns = torch.cat([half, half], -1)
+        return turns.cos(), turns.sin()
+
+    def _input(self, tokens: Tensor, states: Tensor) -> Tensor:
+        """What attention reads: [B, S, E + H], or [B, S, H] where ``fc`` joins the two."""
+        embeds = self.embed(tokens).to(states.dtype)
+        if self.config.wide:
+            return torch.cat([self.embedding_norm(embeds), self.state_norm(states)], -1)
+        return self.fc(torch.cat([embeds, states], -1))
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of [B, S, heads, D] by angles [B, S, D], halves paired."""
+    first, second = x.float().chunk(2, -1)
+    turned = torch.cat([-second, first], -1)
+    return (x.float() * cos[..., None, :] + turned * sin[..., None, :]).to(x.dtype)
