@@ -74,19 +74,16 @@ def total_variation(log_p: Tensor, log_q: Tensor, mass: Tensor) -> Tensor:
     return (inside + 1 - mass) / 2
 
 
-def hybrid_share(acceptance: Tensor | float, eta: float) -> float:
-    """Weight of KL beside total variation, exp(-eta a): far off, KL has the better gradient."""
-    return math.exp(-eta * float(acceptance))
+def hybrid_share(acceptance: float, eta: float) -> float:
+    """Weight of KL beside TV at a running acceptance, exp(-eta a): far off, KL leads better."""
+    return math.exp(-eta * acceptance)
 
 
-def hybrid(
-    log_p: Tensor, log_q: Tensor, mass: Tensor, acceptance: Tensor | float, eta: float
-) -> Tensor:
-    """KL and TV, weighted share to (1 - share) by the running ``acceptance``, [N].
+def hybrid(log_p: Tensor, log_q: Tensor, mass: Tensor, share: float) -> Tensor:
+    """Mix of KL, weighted ``share``, and TV, weighted 1 - share, [N].
 
     KL is weighted by the mass inside, as it is where p is cut and not renormalised.
     """
-    share = hybrid_share(acceptance, eta)
     return share * mass * kl(log_p, log_q) + (1 - share) * total_variation(log_p, log_q, mass)
 
 

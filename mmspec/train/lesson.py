@@ -1,0 +1,227 @@
+"""One micro-batch of a feature drafter: capture, unroll, loss; and the same on held-out text.
+
+Axes: B rows, S slots, K steps, N slots that are learned from, V draft vocabulary, H hidden.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+from torch.utils.checkpoint import checkpoint
+
+from mmspec.train import chain, losses
+from mmspec.train.unroll import Body, chains, unroll
+
+if TYPE_CHECKING:
+    from mmspec.train.capture import Captured, FrozenTarget
+    from mmspec.train.chain import Passes
+    from mmspec.train.losses import Law
+    from mmspec.train.packing import PackedRows
+
+COLUMNS = ("loss", "ce", "kl", "overlap", "accepted", "mass")
+
+
+class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the loss of a step is made of, and how the steps weigh.
+
+    Attributes:
+        distance: of the drafter's law from the target's; hybrid weighs KL and total variation by
+            running acceptance (``eta``), tvd++ is total variation as a policy gradient.
+        ranking: weight of the order of the target's ``top`` best.
+        confidence: weight of the confidence head; its label is whether the drafter's first choice
+            is the target's (what greedy verification accepts). ``rejection`` weighs its misses.
+        features: weight of smooth L1 between a state and the next slot's fused true feature.
+        unroll: steps K. decay: weight of step k is decay^k.
+        momentum: of the running acceptance.
+        chunk: slots whose logits exist at once.
+    """
+
+    distance: Literal["hybrid", "kl", "tv", "tvd++"] = "hybrid"
+    eta: float = 3.0
+    ranking: float = 0.1
+    top: int = 10
+    confidence: float = 0.1
+    rejection: float = 1.0
+    features: float = 0.0
+    unroll: int = 5
+    decay: float = 0.8
+    momentum: float = 0.95
+    chunk: int = 1024
+
+
+class Network(Body, Protocol):
+    """A drafter's network as it is trained."""
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Draft logits [N, V] of states [N, H]."""
+        ...
+
+    def confidence(self, states: Tensor) -> Tensor:
+        """Logits [N] of the chance that the first choice is accepted."""
+        ...
+
+
+class Lesson(nn.Module):
+    """A network with the loss it is trained by; what ``DistributedDataParallel`` wraps.
+
+    Args:
+        network: a module that is also a ``Network``.
+        kept: int64 [V], target ids of the draft ids; None: all.
+    """
+
+    running: Tensor
+
+    def __init__(
+        self, network: nn.Module, target: FrozenTarget, kept: Tensor | None, mix: Mix
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.mix = mix
+        self._target, self._kept = target, kept
+        self.register_buffer("running", torch.zeros(mix.unroll))
+
+    def forward(self, rows: PackedRows, captured: Captured) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, means by step [K, len(COLUMNS)], and how many slots each step learned from [K]."""
+        features = [captured.hidden[layer] for layer in self._target.layers]
+        said = unroll(self._body, rows, features, self.mix.unroll)
+        valid = chains(rows, self.mix.unroll).flatten(1)
+        where = valid[0].nonzero().squeeze(1)
+        final = captured.final[:, 1:].flatten(0, 1)
+        true = self._truth(features) if self.mix.features else None
+        shares = [losses.hybrid_share(near, self.mix.eta) for near in self.running.tolist()]
+        total = final.new_zeros((self.mix.unroll, len(COLUMNS)), dtype=torch.float32)
+        for part in where.split(self.mix.chunk):
+            states = [state.flatten(0, 1)[part] for state in said]
+            total = total + checkpoint(
+                self._sums, shares, final[part], valid[:, part], None if true is None else true[part],
+                *states, use_reentrant=False,
+            )  # fmt: skip
+        counts = valid.sum(1)
+        means = total / counts.clamp_min(1)[:, None]
+        share = self.mix.decay ** torch.arange(self.mix.unroll, device=means.device)
+        share = share * (counts > 0)
+        loss = (share * means[:, 0]).sum() / share.sum().clamp_min(1e-9)
+        if self.training:
+            with torch.no_grad():
+                fresh = torch.where(counts > 0, means[:, 3], self.running)
+                self.running.lerp_(fresh, 1 - self.mix.momentum)
+        return loss, means.detach(), counts
+
+    @torch.no_grad()
+    def trial(self, rows: PackedRows, captured: Captured) -> tuple[list[Passes], Tensor]:
+        """Greedy samples decoded with chains of K drafts, and the sum of overlaps [2] of step 0.
+
+        The second is sum and count of what could be accepted of one draft at temperature 1.
+        """
+        features = [captured.hidden[layer] for layer in self._target.layers]
+        said = unroll(self._body, rows, features, self.mix.unroll)
+        valid = chains(rows, self.mix.unroll)
+        right = torch.zeros_like(valid)
+        following = torch.roll(rows.tokens, -2, 1)[:, :-1]
+        kept = self._kept
+        for step, states in enumerate(said):
+            at = valid[step]
+            best = self._body.logits(states[at]).argmax(-1)
+            right[step][at] = (best if kept is None else kept[best]) == following[at]
+        at = valid[0]
+        law = losses.law(self._target.logits(captured.final[:, 1:][at]), kept)
+        overlap = losses.overlap(law.log_p, _log_law(self._body, said[0][at]), law.mass)
+        passes = [one for row in range(len(rows.tokens)) for one in _walks(rows, right, row)]
+        return passes, torch.stack([overlap.sum(), overlap.new_tensor(len(overlap))])
+
+    @property
+    def _body(self) -> Network:
+        return cast("Network", self.network)
+
+    def _truth(self, features: list[Tensor]) -> Tensor:
+        """Fused true features of the slots after, [B S, H]; they are aims, not learned."""
+        with torch.no_grad():
+            return self._body.fuse([layer[:, 1:] for layer in features]).flatten(0, 1)
+
+    def _sums(
+        self,
+        shares: list[float],
+        final: Tensor,
+        valid: Tensor,
+        true: Tensor | None,
+        *states: Tensor,
+    ) -> Tensor:
+        """Sums over the chunk's valid slots, [K, len(COLUMNS)]; only the loss has a gradient.
+
+        It is run again in backward, so it may read nothing that changes in between.
+        """
+        law = losses.law(self._target.logits(final), self._kept)
+        rows = []
+        for step, (state, at) in enumerate(zip(states, valid, strict=True)):
+            log_q = _log_law(self._body, state)
+            weight = at.float()
+            each = self._each(law, log_q, state, shares[step])
+            if true is not None:
+                each = each + self.mix.features * losses.features(state.float(), true.float())
+            with torch.no_grad():
+                shown = (
+                    law.mass * losses.cross_entropy(law.log_p, log_q),
+                    law.mass * losses.kl(law.log_p, log_q),
+                    losses.overlap(law.log_p, log_q, law.mass),
+                    losses.accepted(law.log_p, log_q, law.inside),
+                    law.mass,
+                )
+            rows.append(torch.stack([(weight * values).sum() for values in (each, *shown)]))
+        return torch.stack(rows)
+
+    def _each(self, law: Law, log_q: Tensor, state: Tensor, share: float) -> Tensor:
+        """Loss of every slot, [N]."""
+        mix = self.mix
+        match mix.distance:
+            case "hybrid":
+                each = losses.hybrid(law.log_p, log_q, law.mass, share)
+            case "kl":
+                each = law.mass * losses.kl(law.log_p, log_q)
+            case "tv":
+                each = losses.total_variation(law.log_p, log_q, law.mass)
+            case "tvd++":
+                each = losses.tvd_plus_plus(law.log_p, log_q, law.mass)
+        if mix.ranking:
+            each = each + mix.ranking * law.mass * losses.list_mle(law.log_p, log_q, mix.top)
+        if mix.confidence:
+            label = losses.accepted(law.log_p, log_q, law.inside).detach()
+            said = self._body.confidence(state).float()
+            each = each + mix.confidence * losses.confidence(said, label, mix.rejection)
+        return each
+
+
+class _Span(NamedTuple):
+    start: int
+    prompt: int
+    response: int
+
+
+def _log_law(network: Network, states: Tensor) -> Tensor:
+    """The drafter's law, [N, V], in float32 (float64 where it is)."""
+    logits = network.logits(states)
+    return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
+
+
+def _walks(rows: PackedRows, right: Tensor, row: int) -> list[Passes]:
+    """Every greedy sample of one row, decoded."""
+    told = []
+    for span in _spans(rows, row):
+        slots = right[:, row, span.start : span.start + span.prompt + span.response]
+        told.append(chain.walk(slots.cpu().numpy(), span.prompt, span.response))
+    return told
+
+
+def _spans(rows: PackedRows, row: int) -> list[_Span]:
+    """Where the row's greedy samples lie."""
+    sample, learned = rows.sample[row], rows.learned[row]
+    told = []
+    for number in range(int(sample.max()) + 1):
+        mine = (sample == number).nonzero().squeeze(1)
+        if bool(rows.greedy[row, mine[0]]):
+            response = int(learned[mine].sum())
+            told.append(_Span(int(mine[0]), len(mine) - response, response))
+    return told

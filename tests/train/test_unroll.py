@@ -1,0 +1,189 @@
+"""The unrolled step against drafting done one slot at a time; tau against decoding done by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mmspec.core.request import Prompt
+from mmspec.model.families.text import TextFamily
+from mmspec.train import chain
+from mmspec.train.packing import Sample, pack
+from mmspec.train.unroll import chains, masks, unroll
+
+STEPS, HIDDEN, HEADS, KV, SIZE, WORDS = 5, 12, 4, 2, 6, 20
+
+
+class Toy(nn.Module):
+    """One attention layer whose rotation is by real angles a slot; fp64."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(WORDS, HIDDEN)
+        self.mix = nn.Linear(2 * HIDDEN, HIDDEN)
+        self.q, self.k, self.v = (nn.Linear(HIDDEN, n * SIZE) for n in (HEADS, KV, KV))
+        self.o, self.out = nn.Linear(HEADS * SIZE, HIDDEN), nn.Linear(HIDDEN, WORDS)
+        self.double()
+
+    def fuse(self, features):
+        return torch.tanh(sum(features))
+
+    def _read(self, tokens, states):
+        return torch.tanh(self.mix(torch.cat([self.words(tokens), states], -1)))
+
+    def project(self, tokens, states, positions):
+        read = self._read(tokens, states)
+        angle = positions[..., None, None].double() * torch.tensor([0.9, 0.2, 0.05])
+
+        def turn(x):
+            one, two = x.chunk(2, -1)
+            return torch.cat(
+                [one * angle.cos() - two * angle.sin(), two * angle.cos() + one * angle.sin()], -1
+            )
+
+        q, k, v = (f(read).unflatten(-1, (-1, SIZE)) for f in (self.q, self.k, self.v))
+        return turn(q), turn(k), v
+
+    def finish(self, tokens, states, attended):
+        return self._read(tokens, states) + self.o(attended.flatten(-2)).tanh()
+
+
+def draft_slowly(body, tokens, features, origin, steps):
+    """What drafting says after the features up to ``origin`` are known: one slot at a time."""
+    keys, values = [], []
+
+    def say(token, state, position):
+        token, position = torch.tensor([[token]]), torch.tensor([[position]])
+        q, k, v = body.project(token, state[None, None], position)
+        keys.append(k[0, 0])
+        values.append(v[0, 0])
+        heads, size = q.shape[2:]
+        out = []
+        for head in range(heads):
+            group = head // (heads // k.shape[2])
+            scores = torch.stack([key[group] @ q[0, 0, head] / math.sqrt(size) for key in keys])
+            share = torch.exp(scores - scores.max())
+            out.append(
+                sum(s * value[group] for s, value in zip(share, values, strict=True)) / share.sum()
+            )
+        return body.finish(token, state[None, None], torch.stack(out)[None, None])[0, 0]
+
+    for slot in range(origin + 1):
+        said = say(tokens[slot + 1], body.fuse([layer[slot] for layer in features]), slot)
+    told = [said]
+    for step in range(1, steps):
+        told.append(say(tokens[origin + step + 1], told[-1], origin + step))
+    return told
+
+
+def packed(lengths, width, seed=0):
+    draw = np.random.default_rng(seed)
+    rows = [
+        [
+            Sample(Prompt(draw.integers(0, WORDS, p)), draw.integers(0, WORDS, r), bool(p % 2))
+            for p, r in row
+        ]
+        for row in lengths
+    ]
+    return rows, pack(rows, width, TextFamily.__new__(TextFamily), "cpu")
+
+
+def test_every_step_says_what_drafting_would():
+    body = Toy()
+    samples, rows = packed([[(3, 6), (1, 4)], [(2, 9)], [(4, 1), (1, 1), (2, 5)]], 15)
+    draw = torch.Generator().manual_seed(1)
+    features = [torch.randn(3, 15, HIDDEN, generator=draw, dtype=torch.float64) for _ in "abc"]
+    with torch.no_grad():
+        said = unroll(body, rows, features, STEPS)
+    valid = chains(rows, STEPS)
+    seen = 0
+    for row, members in enumerate(samples):
+        start = 0
+        for sample in members:
+            tokens = [*sample.prompt.ids.tolist(), *sample.response.tolist()]
+            mine = [layer[row, start : start + len(tokens)] for layer in features]
+            for origin in range(len(tokens) - 1):
+                reach = min(STEPS, len(tokens) - 1 - origin)
+                with torch.no_grad():
+                    slow = draft_slowly(body, tokens, mine, origin, reach)
+                for step in range(reach):
+                    slot = origin + step
+                    guessed = slot + 2  # the token this draft is compared with
+                    ought = guessed < len(tokens) and origin + 2 >= len(sample.prompt.ids)
+                    assert valid[step, row, start + slot].item() == ought
+                    if ought:
+                        fast = said[step][row, start + slot]
+                        assert torch.allclose(fast, slow[step], atol=1e-12), (origin, step)
+                        seen += 1
+            start += len(tokens)
+    assert seen == int(valid.sum()) > 60
+
+
+def test_no_draft_looks_at_what_decoding_does_not_know():
+    """Changing a token or a feature changes only what comes after it."""
+    body = Toy()
+    _, rows = packed([[(2, 12)]], 14)
+    features = [torch.randn(1, 14, HIDDEN, dtype=torch.float64)]
+    said = unroll(body, rows, features, STEPS)
+    later = features[0].clone()
+    later[0, 7] += 1
+    with torch.no_grad():
+        changed = unroll(body, rows, [later], STEPS)
+    for step in range(STEPS):
+        same = (said[step] == changed[step]).all(-1)[0]
+        # Step k of slot s starts at s - k, and so sees the feature of token 7 from s = 7 + k on.
+        assert same.tolist() == [slot < 7 + step for slot in range(13)]
+    # A loss at the last step reaches all steps before it: nothing is cut off.
+    leaf = features[0].requires_grad_()
+    last = unroll(body, rows, [leaf], STEPS)[-1][0, 9]
+    (grad,) = torch.autograd.grad(last.sum(), leaf)
+    assert (grad[0, :6] != 0).all()
+    assert (grad[0, 6:] == 0).all()
+
+
+def test_masks_by_hand():
+    first, second, third = masks(torch.tensor([[0, 0, 0]]), 3)
+    assert first[0].int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert second[0].int().tolist() == [[0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, 1]]
+    assert third[0, 2].int().tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def decode(right, prompt, response):
+    """Passes of greedy chain drafting, by playing it out."""
+    told, passes, deepest = 0, 0, len(right)
+    while told < response:
+        origin = prompt + told - 2
+        drafts = [bool(right[k][origin + k]) for k in range(deepest)
+                  if origin >= 0 and origin + k + 2 < prompt + response]  # fmt: skip
+        kept = drafts.index(False) if False in drafts else len(drafts)
+        told = min(response, told + kept + 1)
+        passes += 1
+    return passes
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 12), st.integers(1, 5))
+def test_walking_is_decoding(seed, prompt, response, depth):
+    right = np.random.default_rng(seed).random((depth, prompt + response)) < 0.7
+    told = chain.walk(right, prompt, response)
+    assert told.tokens == response
+    assert told.passes == decode(right, prompt, response)
+    assert (told.accepted <= told.tried).all()
+    assert told.accepted.sum() <= response
+
+
+def test_tau_of_a_drafter_that_is_always_right_and_of_one_that_never_is():
+    right = np.ones((4, 20), bool)
+    told = chain.walk(right, 5, 15)
+    assert (told.passes, told.tau) == (3, 5.0)
+    assert told.accepted.tolist() == told.tried.tolist() == [3, 3, 3, 3]
+    never = chain.walk(~right, 5, 15)
+    assert (never.passes, never.tau) == (15, 1.0)
+    assert never.tried.tolist() == [15, 0, 0, 0]
+    both = told.join(never)
+    assert both.tau == pytest.approx(30 / 18)
