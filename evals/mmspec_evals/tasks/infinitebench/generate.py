@@ -36,20 +36,26 @@ _WORDINGS = WORDINGS | dict.fromkeys(("passkey", "number_string", "kv_retrieval"
 
 
 def make_rows(
-    task: str, tokens: Sequence[int], a_length: int, seed: int, count: Callable[[str], int]
+    task: str,
+    tokens: Sequence[int],
+    grid: tuple[int, int],
+    seed: int,
+    count: Callable[[str], int],
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one task, lengths in turn, ``a_length`` rows of each, from depth 0 to depth 1.
+    """Rows of one task: lengths in turn at each depth, depths from 0 to 1.
 
     Args:
         tokens: of the whole prompt in our own words, chat template apart; each within 2 %.
+        grid: number of depths, and of rows at each of them, for every length.
         count: tokens of a text.
 
     Raises:
         DataError: a length is too short for the task.
     """
-    for index in range(a_length * len(tokens)):
+    depths, times = grid
+    for index in range(depths * times * len(tokens)):
         length, place = tokens[index % len(tokens)], index // len(tokens)
-        depth = place / (a_length - 1) if a_length > 1 else 0.5
+        depth = place // times / (depths - 1) if depths > 1 else 0.5
         rng = generator(example_seed("held_out", _RUN * (seed + 1) + index), f"infinite {task}")
         make = GENERATORS[task](rng, depth, place)
         row = make(fitted(_Shown(task, make), length, count))

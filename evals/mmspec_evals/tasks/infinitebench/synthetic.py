@@ -47,8 +47,8 @@ class Maker:
             return self._read(want.data, want)
         lengths = want.tokens or (generate.TOKENS,)
         wanted = DOCUMENTS if want.limit is None else want.limit
-        a_length = ceil(wanted / len(lengths))
-        made = list(generate.make_rows(self.task, lengths, a_length, want.seed, want.count))
+        grid = (ceil(wanted / len(lengths)), 1)
+        made = list(generate.make_rows(self.task, lengths, grid, want.seed, want.count))
         found = rows.questions(self.task, made[:wanted], "made rows")
         return synthetic.corpus((self._doc(row, want.count) for row in found), NOT_OFFICIAL)
 
