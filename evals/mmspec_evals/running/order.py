@@ -83,7 +83,11 @@ def _group(plan: Plan, task: TaskPlan, doc: DocRef, index: int, repeat: int) -> 
 def _key(plan: Plan, task: TaskPlan, doc: DocRef, arm: ArmPlan, repeat: int) -> str:
     return digest(
         {
-            "task": [task.name, task.version, task.max_new_tokens, task.stop],
+            "task": [
+                task.name,
+                task.version,
+                task.stop,
+            ],  # the cap: the document's, or generation's
             "doc": doc.sha,
             "arm": [arm.label, arm.method, arm.settings],
             "generation": msgspec.to_builtins(plan.generation),

@@ -50,7 +50,8 @@ class Progress:
     def begin(self, cell: Cell) -> None:
         """This one is about to be measured."""
         if self._bar is not None:
-            self._bar.update(self._task, description=f"{cell.task} {cell.arm.label}")
+            said = f"{cell.task} {cell.arm.label}"
+            self._bar.update(self._task, description=said, refresh=True)
 
     def end(self, cell: Cell, sample: Sample) -> None:
         """It was, and stands on disk."""
@@ -60,7 +61,7 @@ class Progress:
         left = span(self._pace.seconds())
         said = describe(sample) + (f", {self._errors} failed" if self._errors else "")
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, said=said, left=left)
+            self._bar.update(self._task, completed=self._done, said=said, left=left, refresh=True)
         elif time.monotonic() - self._shown >= self._every or self._done == self._total:
             self._shown = time.monotonic()
             place = f"{self._done}/{self._total}"
@@ -98,5 +99,6 @@ def _bar(stream: TextIO, total: int) -> tuple[Any, Any]:
         TextColumn("{task.fields[left]} left"),
         TextColumn("{task.fields[said]}"),
         console=Console(file=stream),
+        auto_refresh=False,  # a thread that draws would take its time from what is measured
     )
     return bar, bar.add_task("loading", total=total, said="", left="?")
