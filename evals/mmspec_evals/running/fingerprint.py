@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Sources that cannot change what is measured, only how it is served, shown or trained.
-_APART = ("serve", "train", "zoo", "results", "cli", "serving")
+# Sources that cannot change what is measured, only how it is served, shown or trained. (Documents
+# that training's generators make are in the plan by their own digests.)
+_APART = ("serve", "train", "zoo", "results", "cli", "serving", "judge")
 _PACKAGES = ("mmspec", "mmspec_kernels", "mmspec_evals")
 _MODEL_FILES = ("*.json", "*.jinja", "*.safetensors", "*.bin", "*.model", "*.txt")
 
