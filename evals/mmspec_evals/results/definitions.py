@@ -53,6 +53,10 @@ DEFINITIONS = {
         "over passes with a draft, acceptance_rate in percent."
     ),
     "long_enough": "The median answer has at least 64 tokens; acceptance of shorter ones misleads.",
+    "repeated": (
+        "Share of ids that end a run of six already said in the same answer: loops, which are "
+        "nearly free to draft."
+    ),
     "lossless": (
         "Documents by what the audit found against vanilla: exact (same ids), near_tie (the ids "
         "part where the target's own logits, given the text before, hold both tokens within the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mmspec_evals.results.repetition import LOOPING
 from mmspec_evals.results.speed import SAYS_SOMETHING
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ def _of_task(task: TaskPlan, cells: Mapping[str, Any]) -> Iterator[tuple[str, st
     lenient = [metric.name for metric in task.metrics if "lenient" in metric.name]
     if lenient:
         yield "lenient", f"{', '.join(lenient)} is more forgiving than the official rule"
+    again = cells.get("vanilla", {}).get("spec", {}).get("repeated")
+    if again is not None and again > LOOPING:
+        yield (
+            "looping",
+            f"{again:.0%} of plain decoding's tokens only repeat: this flatters drafting",
+        )
     if any(cell.get("spec", {}).get("long_enough") is False for cell in cells.values()):
         yield (
             "short_answers",

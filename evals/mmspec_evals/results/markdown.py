@@ -125,13 +125,14 @@ def acceptance(result: Result) -> list[str]:
                     ranged(spec["tau"], spec["tau_ci95"]),
                     number(spec["accepted_per_round"]),
                     share(spec["draft_rate"]),
+                    share(spec.get("repeated")),
                     *told,
                     *[""] * (POSITIONS - len(told)),
                 ]
             )
     if not rows:
         return ["No task has answers long enough (64 tokens) from a method that drafts."]
-    names = ["task", "method", "tau", "accepted a pass", "drafts kept"]
+    names = ["task", "method", "tau", "accepted a pass", "drafts kept", "said again"]
     lines = table([*names, *(f"k={k}" for k in range(1, POSITIONS + 1))], rows)
     return [*lines, "", "Under k: accept_at[k] (alpha[k])."]
 

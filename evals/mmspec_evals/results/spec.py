@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmspec_evals.results import stats
+from mmspec_evals.results import repetition, stats
 from mmspec_evals.results.speed import bucket, number, told
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def block(arm: Arm) -> dict[str, Any]:
         "tokens_per_document": number(sum(emitted) / len(emitted)) if emitted else None,
         "long_documents": sum(tokens >= LONG_ENOUGH for tokens in emitted),
         "long_enough": bool(emitted) and float(np.median(emitted)) >= LONG_ENOUGH,
+        "repeated": repetition.share(s for document in arm.values() for s in document.told),
         **acceptance(known),
     }
     return result | {"buckets": buckets(documents)}
