@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 import time
+from itertools import pairwise
 
 import pytest
 from mmspec_evals.errors import DataError
@@ -59,7 +60,7 @@ def test_a_secret_stands_once_at_its_depth(task, digits):
 def test_half_of_a_number_string_repeats_its_neighbour():
     for row in made("number_string"):
         digits = row["answer"][0]
-        assert sum(a == b for a, b in zip(digits, digits[1:], strict=False)) >= 5
+        assert sum(a == b for a, b in pairwise(digits)) >= 5
 
 
 def test_the_pair_asked_for_is_at_its_depth():
