@@ -90,6 +90,7 @@ def children(
     k: int,
     reach: int = 256,
     tau: float = 0.5,
+    ids: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` most promising children of every node, for :func:`grow`.
 
@@ -98,12 +99,13 @@ def children(
     a child's chance is the softmax of that over ``tau``.
 
     Args:
-        logits: [F, V], the drafter's, over target token ids.
+        logits: [F, V], the drafter's.
         level: the nodes they belong to.
         sequences: all B sequences.
         k: children of a node.
         reach: how many of the drafter's most likely tokens compete once noise is added.
         tau: how far the drafter's logits stray from the target's (their noise's scale).
+        ids: int64 [V], the target token id of every column; None: the column itself.
 
     Returns:
         tokens int64 [F, k] and log-probabilities float32 [F, k], best first.
@@ -116,6 +118,7 @@ def children(
     wide = min(max(reach, k) if len(sampled) else k, logits.shape[1])
     best = torch.log_softmax(scaled, -1).topk(wide)
     scores, tokens = best.values.cpu().numpy(), best.indices.cpu().numpy()
+    tokens = tokens if ids is None else ids[tokens]
     for row in sampled:
         sequence = sequences[level.owner[row]]
         position = len(sequence) + level.depth

@@ -8,6 +8,7 @@ Axes: B rows, S slots, H hidden, E the target's hidden, D head dimension, V its 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mmspec.text.eagle_config import EagleConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """The target's parts; not submodules, whose weights a checkpoint would hold."""
+
+    embed: Callable[[Tensor], Tensor] | None = None
+    head: Callable[[Tensor], Tensor] | None = None
+    norm: Callable[[Tensor], Tensor] | None = None
 
 
 class EagleNetwork(nn.Module):
@@ -70,9 +80,7 @@ class EagleNetwork(nn.Module):
             self.register_buffer("d2t", torch.zeros(config.draft_vocabulary, dtype=torch.int64))
             self.register_buffer("t2d", torch.zeros(config.vocabulary, dtype=torch.bool))
         self.register_buffer("frequencies", inverse_frequencies(config), persistent=False)
-        self._embed: Callable[[Tensor], Tensor] | None = None
-        self._head: Callable[[Tensor], Tensor] | None = None
-        self._norm: Callable[[Tensor], Tensor] | None = None
+        self._lent = _Lent()
 
     def lend(
         self,
@@ -87,7 +95,7 @@ class EagleNetwork(nn.Module):
             head: states [T, E] -> logits [T, V]; needed when it has no head of its own.
             norm: the target's final norm; needed when its features were normed (EAGLE-1 and 2).
         """
-        self._embed, self._head, self._norm = embed, head, norm
+        self._lent = _Lent(embed, head, norm)
 
     def speak_only(self, kept: Tensor) -> None:
         """Fix the reduced vocabulary: ``kept`` int64 [draft_vocabulary], ascending target ids."""
@@ -105,9 +113,9 @@ class EagleNetwork(nn.Module):
         known = tokens.clamp(max=self.config.vocabulary - 1)
         if self.embedding is not None:
             return self.embedding(known)
-        if self._embed is None:
+        if self._lent.embed is None:
             raise RuntimeError("the target's embedding has not been lent")
-        return self._embed(known)
+        return self._lent.embed(known)
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         """The watched layers' true features, each [..., E], as a state [..., H]."""
@@ -115,9 +123,9 @@ class EagleNetwork(nn.Module):
             return self.fc(torch.cat(list(features), -1))
         if not self.config.normed_features:
             return features[0]
-        if self._norm is None:
+        if self._lent.norm is None:
             raise RuntimeError("the target's final norm has not been lent")
-        return self._norm(features[0])
+        return self._lent.norm(features[0])
 
     def project(
         self, tokens: Tensor, states: Tensor, positions: Tensor
@@ -148,12 +156,15 @@ class EagleNetwork(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits [..., said] over draft ids: what token comes after the slot's next."""
-        normed = self.norm(states)
+        return self.head_logits(self.norm(states))
+
+    def head_logits(self, normed: Tensor) -> Tensor:
+        """As :meth:`logits`, of states that :attr:`norm` has seen."""
         if self.head is not None:
             return self.head(normed)
-        if self._head is None:
+        if self._lent.head is None:
             raise RuntimeError("the target's head has not been lent")
-        logits = self._head(normed.flatten(0, -2)).unflatten(0, normed.shape[:-1])
+        logits = self._lent.head(normed.flatten(0, -2)).unflatten(0, normed.shape[:-1])
         return logits if self.config.draft_vocabulary is None else logits[..., self.target_ids()]
 
     def confidence(self, states: Tensor) -> Tensor:

@@ -1,0 +1,220 @@
+"""The feature drafter: guess what the target will feel next, then read tokens from it (EAGLE).
+
+One decoder layer over the target's own features (Li et al., arXiv:2401.15077, 2406.16858,
+2503.01840). What it learns from committed tokens persists; what it said to itself while a tree
+grew is written over by the next tree.
+
+Axes: B sequences, F nodes of one level, C committed tokens, H hidden, k children.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import torch
+
+from mmspec.core.drafter import Budget, Facts, Needs, Observation
+from mmspec.core.errors import ConfigError
+from mmspec.core.grow import Level, children, grow
+from mmspec.core.stops import Stops
+from mmspec.core.tree import TokenTree
+from mmspec.model.target import Target
+from mmspec.text.eagle_load import load_network
+from mmspec.text.eagle_memory import REACH, Grove, Memories, Memory, chain_spots, chunk_spots
+from mmspec.text.eagle_rows import EagleRows, Said
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.sequence import Sequence
+    from mmspec.text.eagle_network import EagleNetwork
+
+CHAIN = 16  # tokens committed at once that still go beside other sequences'
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of ``[drafters.text.eagle]``."""
+
+    path: str  # a checkpoint folder: ours, EAGLE's or a speculators one
+    floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
+    width: int = 4  # nodes of one sequence expanded at one depth
+    children: int = 4  # guesses at one node
+    tokens: int = 1 << 18  # room for keys and values, over all sequences; touched as they come
+
+
+class Eagle:
+    """Reads the features of committed tokens, and grows trees from its own states."""
+
+    def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
+        shape = rows.config
+        self.needs = Needs(layers=tuple(sorted(set(shape.layers))))
+        self._config, self._rows = config, rows
+        self._stops = Stops(facts.stop_tokens)
+        self._floor = np.float32(np.log(max(config.floor, 1e-30)))
+        ids = rows.network.target_ids().cpu().numpy()
+        # Columns a request may never be guessed: pictures, and what the target does not know.
+        never = np.isin(ids, sorted(facts.media_tokens)) | (ids >= facts.vocabulary)
+        self._never = torch.from_numpy(np.flatnonzero(never)).to(rows.device)
+        self._ids = None if shape.draft_vocabulary is None else ids
+        self._memories = Memories(
+            (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
+            facts.context, rows.dtype, rows.device,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
+        """Read the features of what was committed: short pieces together, long ones alone."""
+        if not all(layer in seen.hidden for layer in self.needs.layers):
+            return
+        short: list[tuple[Memory, slice]] = []
+        for index, sequence in enumerate(sequences):
+            part = slice(int(seen.offsets[index]), int(seen.offsets[index + 1]))
+            count = part.stop - part.start
+            memory = self._memories.watch(sequence, sequence.cached - count, count)
+            if memory is None:
+                continue
+            if count > CHAIN:
+                self._read([(memory, part)], seen)
+            elif count > 0:
+                short.append((memory, part))
+        if short:
+            self._read(short, seen)
+
+    @torch.inference_mode()
+    def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
+        """One tree a sequence; the root alone where its last features were not seen."""
+        trees = [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
+        found = [self._memories.ready(sequence) for sequence in sequences]
+        speaks = [index for index, memory in enumerate(found) if memory is not None]
+        if not speaks:
+            return trees
+        memories = [memory for memory in found if memory is not None]
+        growth = _Growth(self._rows, self._memories.store, memories, self._guess)
+        roots = np.array([trees[index].tokens[0] for index in speaks])
+        limits = [
+            Budget(budgets[index].nodes, min(budgets[index].depth, REACH)) for index in speaks
+        ]
+        grown = grow(roots, limits, growth.expand, self._config.width)
+        for index, tree in zip(speaks, grown, strict=True):
+            trees[index] = tree
+        return trees
+
+    def forget(self, id: str) -> None:
+        """Free the keys and values of the sequence ``id``."""
+        self._memories.forget(id)
+
+    def _read(self, pieces: list[tuple[Memory, slice]], seen: Observation) -> None:
+        """Extend true slots: one long piece, or short ones of several sequences."""
+        counts = np.array([part.stop - part.start for _, part in pieces], np.int64)
+        memories = [memory for memory, _ in pieces]
+        if counts[0] > CHAIN:
+            spots = chunk_spots(memories[0], int(counts[0]))
+        else:
+            spots = chain_spots(memories, counts)
+        layers = self._rows.config.layers
+        features = [torch.cat([seen.hidden[layer][part] for _, part in pieces]) for layer in layers]
+        tokens = np.concatenate(
+            [memory.sequence.tokens[memory.end + 1 :][:count]
+             for memory, count in zip(memories, counts, strict=True)]
+        )  # fmt: skip
+        said = self._rows.run(tokens, self._rows.fuse(features), spots, self._memories.store)
+        for memory, count, last in zip(memories, counts, np.cumsum(counts) - 1, strict=True):
+            memory.filled += int(count)
+            memory.state, memory.normed = said.states[last].clone(), said.normed[last].clone()
+
+    def _guess(
+        self, said: Said, level: Level, paths: np.ndarray, sequences: ListOf[Sequence]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Children of every node, those not worth a row of the verify left out.
+
+        Args:
+            paths: float32 [F], log-probability of each node.
+        """
+        logits = self._rows.logits(said.normed)
+        if len(self._never):
+            logits = logits.index_fill(1, self._never, -torch.inf)
+        tokens, chances = children(logits, level, sequences, self._config.children, ids=self._ids)
+        if self._rows.config.confidence:
+            chances = chances + self._rows.confidence(said.normed).cpu().numpy()
+        hopeless = paths[:, None] + chances < self._floor
+        if level.depth:
+            ends = [np.isin(token, self._stops.of(sequences[owner]))
+                    for token, owner in zip(level.tokens, level.owner, strict=True)]  # fmt: skip
+            hopeless |= np.array(ends)[:, None]
+        return tokens, np.where(hopeless, np.float32(-np.inf), chances)
+
+
+class _Growth:
+    """Trees of many sequences on their way up: the states of the level last expanded."""
+
+    def __init__(
+        self, rows: EagleRows, store: torch.Tensor, memories: list[Memory], guess: _Guess
+    ) -> None:
+        self._rows, self._store, self._memories, self._guess = rows, store, memories, guess
+        self._sequences = [memory.sequence for memory in memories]
+        self._grove = Grove(memories)
+        self._said = Said(torch.empty(0), torch.empty(0))
+        self._paths = np.zeros(0, np.float32)
+        self._tokens, self._chances = np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
+
+    def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
+        """Say states for the level's nodes, and guess their children."""
+        if level.depth == 0:
+            chosen = [self._memories[owner] for owner in level.owner]
+            states = [memory.state for memory in chosen if memory.state is not None]
+            normed = [memory.normed for memory in chosen if memory.normed is not None]
+            self._said = Said(torch.stack(states), torch.stack(normed))
+            self._paths = np.zeros(len(level.owner), np.float32)
+        else:
+            above = level.parents
+            states_above = self._said.states[torch.from_numpy(above)]
+            spots = self._grove.level(level.owner, above, level.depth)
+            self._said = self._rows.run(level.tokens, states_above, spots, self._store)
+            column = (self._tokens[above] == level.tokens[:, None]).argmax(1)
+            self._paths = self._paths[above] + np.minimum(self._chances[above, column], 0.0)
+        self._tokens, self._chances = self._guess(self._said, level, self._paths, self._sequences)
+        return self._tokens, self._chances
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Guess = Callable[[Said, Level, np.ndarray, ListOf[Sequence]], tuple[np.ndarray, np.ndarray]]
+
+
+def build(config: Config, facts: Facts) -> Eagle:
+    """A feature drafter from its checkpoint, lent what it shares with the target.
+
+    Raises:
+        ConfigError: the checkpoint is not one, or does not fit the target.
+    """
+    target = facts.model if isinstance(facts.model, Target) else None
+    network = load_network(Path(config.path), None if target is None else target.layers)
+    _check_fit(network, facts, target)
+    if target is None:
+        weight = network.fc.weight
+        return Eagle(config, facts, EagleRows(network, weight.dtype, weight.device))
+    network.lend(target.embed, target.logits, target.family.decoder.norm)
+    return Eagle(config, facts, EagleRows(network, target.dtype, target.device))
+
+
+def _check_fit(network: EagleNetwork, facts: Facts, target: Target | None) -> None:
+    """Refuse a drafter of another target."""
+    shape, wrong = network.config, []
+    lent = not (shape.own_embedding and shape.own_head)
+    if lent and shape.vocabulary != facts.vocabulary:
+        wrong.append(f"it knows {shape.vocabulary} ids, the target {facts.vocabulary}")
+    if target is None:
+        if lent or shape.normed_features:
+            wrong.append("it shares weights with its target, and there is none")
+    else:
+        width = target.embed(torch.zeros(1, dtype=torch.int64)).shape[-1]
+        if width != shape.target_hidden:
+            wrong.append(f"it reads features of width {shape.target_hidden}, the target's: {width}")
+        if max(shape.layers) >= target.layers:
+            wrong.append(f"it reads layer {max(shape.layers)}, the target has {target.layers}")
+    if wrong:
+        raise ConfigError(f"drafter text.eagle does not fit the target: {'; '.join(wrong)}")

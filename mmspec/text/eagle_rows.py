@@ -1,0 +1,211 @@
+"""The drafter's network over packed rows, as decoding wants it: prepacked, compiled, one layer.
+
+Rows go through every linear layer in groups of a fixed size, so a row's bits never depend on how
+many sequences draft beside it. Elsewhere than on CPU the network's own formulas serve.
+
+Axes: T rows, G groups of R rows, H hidden, E the target's hidden, V ids the head scores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from mmspec_kernels.attention import attend_stored, chunk_attention, tree_attention
+from mmspec_kernels.layout import ChunkLayout, TreeLayout
+from mmspec_kernels.rows import add_norm, gated, rotate_store
+from mmspec_kernels.stored import arithmetic, stored
+from torch import Tensor, nn
+
+from mmspec.model.packed import PackedLinear
+from mmspec.text.eagle_compiled import join_norms, turn
+
+if TYPE_CHECKING:
+    from mmspec.text.eagle_network import EagleNetwork
+
+ROWS = 8  # rows a linear layer sees at once, unless they are a prefill chunk
+
+
+class Said(NamedTuple):
+    """States [T, H] as the network says them, and as its head reads them."""
+
+    states: Tensor
+    normed: Tensor
+
+
+class Spots(NamedTuple):
+    """Where rows stand: int64 [T] slots and absolute positions, and what they read."""
+
+    slots: np.ndarray
+    positions: np.ndarray
+    layout: TreeLayout | ChunkLayout
+
+
+class EagleRows:
+    """An :class:`EagleNetwork` prepacked for decoding in one dtype on one device."""
+
+    def __init__(self, network: EagleNetwork, dtype: torch.dtype, device: torch.device) -> None:
+        network = network.to(device=device, dtype=dtype).requires_grad_(False).eval()
+        # The table of turns stays in float32, whatever the weights are.
+        network.frequencies = network.frequencies.float()
+        config = network.config
+        self.network, self.config = network, config
+        self.compiled = device.type == "cpu"
+        self.dtype, self.device = dtype, device
+        self._scale = config.head_dim**-0.5
+        self._real, self._word = arithmetic(dtype)
+        self._frequencies = network.frequencies.cpu().numpy()
+        self._fc = _packed(network.fc)
+        self._qkv = _packed(network.q_proj, network.k_proj, network.v_proj)
+        self._out = _packed(network.o_proj)
+        self._gate_up = _packed(network.gate_proj, network.up_proj)
+        self._down = _packed(network.down_proj)
+        self._head = None if network.head is None else _packed(network.head)
+        self._between = self._weights(network.between_norm)
+        self._embedding_norm = self._weights(network.embedding_norm)
+        self._state_norm = self._weights(network.state_norm)
+        self._last = self._weights(network.norm)
+        heads = [self._weights(network.q_norm), self._weights(network.k_norm)]
+        none = np.zeros((0, config.head_dim), self._real.dtype)
+        self._heads = np.stack(heads) if config.head_norms else none
+
+    def fuse(self, features: list[Tensor]) -> Tensor:
+        """True features of the watched layers, each [T, E], as states [T, H]."""
+        if not self.config.wide:
+            return self.network.fuse(features).to(self.dtype)
+        return self._linear(self._fc, torch.cat(features, -1).to(self.dtype))
+
+    def logits(self, normed: Tensor) -> Tensor:
+        """[T, V] over draft ids."""
+        if self._head is not None:
+            return self._linear(self._head, normed)
+        count = len(normed)
+        grouped = self._grouped(normed)
+        return torch.cat([self.network.head_logits(group) for group in grouped])[:count]
+
+    def confidence(self, normed: Tensor) -> Tensor:
+        """Logarithm of the chance that what it says is accepted, float32 [T, 1]."""
+        judge = self.network.judge
+        assert judge is not None
+        # One dot product a row: its bits do not depend on the others.
+        doubt = (normed.float() * judge.weight[0].float()).sum(-1, keepdim=True) + judge.bias
+        return torch.nn.functional.logsigmoid(doubt.float())
+
+    def run(self, tokens: np.ndarray, states: Tensor, spots: Spots, store: Tensor) -> Said:
+        """One pass: writes the rows' keys and values into ``store``, reads what each may see.
+
+        Args:
+            tokens: int64 [T], the slots' next tokens. states: [T, H].
+            store: [2, kv heads, S, D].
+        """
+        ids = torch.from_numpy(tokens).to(self.device)
+        if not self.compiled:
+            return self._plain(ids, states, spots, store)
+        count = len(tokens)
+        embeds = self.network.embed(ids).to(self.dtype).reshape(count, -1)
+        chunk = isinstance(spots.layout, ChunkLayout)
+        groups = (1, count) if chunk else (-(-count // ROWS), ROWS)
+        residual, read = self._input(embeds, states, groups)
+        attended = self._attend(read, spots, store)
+        between = read.new_zeros(*groups, self.config.hidden)
+        inner = read.new_zeros(*groups, self.config.intermediate)
+        delta = stored(self._out(attended.view(*groups, -1))).reshape(-1, self.config.hidden)
+        body, real, word, eps = stored(residual), self._real, self._word, self.config.eps
+        add_norm(body, delta[:count], self._between, eps, _rows(between)[:count], real, word)
+        both = stored(self._gate_up(between)).reshape(groups[0] * groups[1], -1)
+        gated(both[:count], _rows(inner)[:count], real, word)
+        last = self._down(inner).reshape(-1, self.config.hidden)[:count]
+        if not self.config.final_norm:
+            residual += last
+            return Said(residual, residual)
+        normed = torch.empty_like(residual)
+        add_norm(body, stored(last), self._last, eps, stored(normed), real, word)
+        return Said(residual, normed)
+
+    def _input(
+        self, embeds: Tensor, states: Tensor, groups: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream [T, H] and what attention reads [G, R, ...]."""
+        count, config = len(embeds), self.config
+        if not config.wide:
+            both = embeds.new_zeros(*groups, embeds.shape[1] + config.hidden)
+            both.flatten(0, 1)[:count] = torch.cat([embeds, states], -1)
+            read = self._fc(both)
+            return read.flatten(0, 1)[:count].clone(), read
+        read = embeds.new_zeros(*groups, embeds.shape[1] + config.hidden)
+        residual = states.clone()
+        join_norms(
+            stored(embeds), stored(residual), (self._embedding_norm, self._state_norm), config.eps,
+            _rows(read)[:count], self._real, self._word,
+        )  # fmt: skip
+        if config.norm_before_residual:
+            residual = read.flatten(0, 1)[:count, embeds.shape[1] :].clone()
+        return residual, read
+
+    def _attend(self, read: Tensor, spots: Spots, store: Tensor) -> Tensor:
+        """[G * R, heads, D]; rows of padding are 0."""
+        config, count = self.config, len(spots.slots)
+        total = read.shape[0] * read.shape[1]
+        shape = (count, config.head_dim)
+        cos, sin = np.empty(shape, self._real.dtype), np.empty(shape, self._real.dtype)
+        turn(spots.positions, self._frequencies, cos, sin)
+        group = config.heads // config.kv_heads
+        query = read.new_zeros(config.kv_heads, total, group, config.head_dim)
+        rotate_store(
+            stored(self._qkv(read)).reshape(total, -1)[:count], cos, sin, self._heads, config.eps,
+            spots.slots, stored(store[0]), stored(store[1]), stored(query), self._real, self._word,
+        )  # fmt: skip
+        layout = spots.layout
+        if isinstance(layout, TreeLayout):
+            return attend_stored(query, store, layout, layout.reading(None), self._scale)
+        asked = query.transpose(0, 1).reshape(count, config.heads, config.head_dim)
+        first = layout.base + layout.start
+        key, value = store[:, :, first : first + count].transpose(1, 2)
+        out = chunk_attention(asked, key, value, store, layout, None, self._scale)
+        return out.contiguous()
+
+    def _plain(self, ids: Tensor, states: Tensor, spots: Spots, store: Tensor) -> Said:
+        """The same by the network's own formulas, on any device."""
+        network, layout = self.network, spots.layout
+        positions = torch.from_numpy(spots.positions).to(self.device)[None]
+        query, key, value = network.project(ids[None], states[None], positions)
+        q, k, v = (part[0].contiguous() for part in (query, key, value))
+        if isinstance(layout, TreeLayout):
+            seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
+        else:
+            seen = chunk_attention(q, k, v, store, layout, None, self._scale)
+        said = network.finish(ids[None], states[None], seen[None])[0]
+        return Said(said, network.norm(said))
+
+    def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:
+        """[T, K] -> [T, N], in groups."""
+        out = layer(self._grouped(x)) if self.compiled else layer(x[None])
+        return out.flatten(0, 1)[: len(x)]
+
+    def _grouped(self, x: Tensor) -> Tensor:
+        """[T, K] padded to [G, R, K]."""
+        groups = -(-len(x) // ROWS)
+        if groups * ROWS == len(x):
+            return x.view(groups, ROWS, -1)
+        padded = x.new_zeros(groups * ROWS, x.shape[1])
+        padded[: len(x)] = x
+        return padded.view(groups, ROWS, -1)
+
+    def _weights(self, norm: nn.Module) -> np.ndarray:
+        """A norm's weight in arithmetic form; empty for none."""
+        if not isinstance(norm, nn.RMSNorm):
+            return np.empty(0, self._real.dtype)
+        return norm.weight.data.to(torch.float64).cpu().numpy().astype(self._real.dtype)
+
+
+def _rows(x: Tensor) -> np.ndarray:
+    """[G, R, K] as stored rows [G * R, K]."""
+    return stored(x).reshape(-1, x.shape[-1])
+
+
+def _packed(*layers: nn.Linear) -> PackedLinear:
+    """Linear layers on the same input as one."""
+    biases = [layer.bias.data for layer in layers if layer.bias is not None]
+    weight = torch.cat([layer.weight.data for layer in layers])
+    return PackedLinear(weight, torch.cat(biases) if biases else None)
