@@ -5,7 +5,10 @@ Enough of the engine's loop to drive any drafter: prefill in chunks, then draft,
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+import torch
 
 from mmspec.core.drafter import Budget, Facts, Observation
 from mmspec.core.request import Prompt, Request
@@ -20,6 +23,7 @@ FACTS = Facts(
     stop_tokens=frozenset({STOP}),
 )
 TOP = 8
+HIDDEN = 16
 
 
 def sequence(id: str, prompt: list[int] | np.ndarray) -> Sequence:
@@ -53,12 +57,26 @@ class Markov:
         return self.ranked[tokens, :TOP]
 
 
-def observation(parts: list[np.ndarray], nodes: list[np.ndarray], target: Markov) -> Observation:
+@functools.cache
+def _table(layer: int) -> torch.Tensor:
+    return torch.randn(1024, HIDDEN, generator=torch.Generator().manual_seed(layer))
+
+
+def features(tokens: np.ndarray, layer: int) -> torch.Tensor:
+    """What a layer of this target says of its tokens, [C, HIDDEN]: a function of each alone."""
+    return _table(layer)[torch.from_numpy(np.array(tokens)) % 1024]
+
+
+def observation(
+    parts: list[np.ndarray], nodes: list[np.ndarray], target: Markov, layers: tuple[int, ...] = ()
+) -> Observation:
     """What a step showed: cached tokens and verified nodes of each sequence."""
     node_tokens = np.concatenate(nodes)
+    cached = np.concatenate(parts)
     return Observation(
         offsets=np.cumsum([0, *map(len, parts)]).astype(np.int32),
-        tokens=np.concatenate(parts),
+        tokens=cached,
+        hidden={layer: features(cached, layer) for layer in layers},
         node_offsets=np.cumsum([0, *map(len, nodes)]).astype(np.int32),
         node_tokens=node_tokens,
         top=target.top(node_tokens) if len(node_tokens) else np.zeros((0, 0), np.int64),
@@ -74,7 +92,8 @@ def prefill(drafter, sequences: list[Sequence], target: Markov, chunk: int = 16)
             one.cached += len(part)
             if one.cached == one.prompt_length:
                 one.extend(np.array([target.next(one.tokens[-1], len(one))]))
-            drafter.observe([one], observation([part], [nothing], target))
+            shown = observation([part], [nothing], target, drafter.needs.layers)
+            drafter.observe([one], shown)
 
 
 def step(drafter, sequences: list[Sequence], budgets: list[Budget], target: Markov) -> list:
@@ -92,5 +111,6 @@ def step(drafter, sequences: list[Sequence], budgets: list[Budget], target: Mark
             node = int(below[0])
         one.cached = len(one) - 1
         parts.append(one.tokens[start : one.cached])
-    drafter.observe(sequences, observation(parts, [tree.tokens for tree in trees], target))
+    nodes = [tree.tokens for tree in trees]
+    drafter.observe(sequences, observation(parts, nodes, target, drafter.needs.layers))
     return trees
