@@ -44,8 +44,8 @@ def section(result: Mapping[str, Any], source: str) -> list[str]:
     return [
         *by_task(result),
         "",
-        "Decoding and whole calls over plain decoding, 95 % intervals; *said again* is the share of "
-        f"the answers that only repeats itself, which flatters drafting. `{source}`, "
+        "Decoding, whole calls: over plain decoding, 95 % intervals. *Said again*: the share of "
+        f"the answers that only repeats itself, which flatters drafting. From `{source}`, "
         f"{made or 'undated'}, commit {(result['git_hash'] or 'unknown')[:7]}, {where}, "
         f"torch {machine['torch']}, {machine['dtype']}, model `{result['model_name']}`, "
         f"{kinds} data; definitions and reservations are in the file.",
