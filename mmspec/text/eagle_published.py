@@ -38,7 +38,7 @@ class _Found:
 
     Attributes:
         tensors: by our names. shown: our name -> theirs. settings: the layer's own config.
-        wide: EAGLE-3's layer.
+        prefix: what comes before the names of the layer's parts. wide: EAGLE-3's layer.
     """
 
     folder: Path
@@ -46,6 +46,7 @@ class _Found:
     shown: Mapping[str, str]
     settings: Mapping[str, Any]
     outer: Mapping[str, Any]
+    prefix: str
     wide: bool
 
     def wrong(self, what: str) -> ConfigError:
@@ -83,8 +84,8 @@ def load_published(folder: Path, target_layers: int | None) -> EagleNetwork:
     if config.draft_vocabulary is None:  # some name every id of the target once
         tensors = {name: value for name, value in tensors.items() if name not in {"d2t", "t2d"}}
     network = EagleNetwork(config)
-    shown = {name: _theirs(name, "midlayer" if found.wide else "layers.0") for name in
-             network.state_dict()} | dict(found.shown)  # fmt: skip
+    shown = {name: _theirs(name, found.prefix) for name in network.state_dict()}
+    shown |= found.shown
     return fill(network, tensors, folder, shown)
 
 
@@ -109,7 +110,8 @@ def _find(folder: Path) -> _Found:
         ours = known or (theirs if theirs in {"d2t", "t2d"} else f"their {theirs}")
         tensors[ours], shown[ours] = value, theirs
     settings = outer.get("transformer_layer_config", outer)
-    return _Found(folder, tensors, shown, settings, outer, "state_norm.weight" in tensors)
+    wide = "state_norm.weight" in tensors
+    return _Found(folder, tensors, shown, settings, outer, prefix, wide)
 
 
 def _theirs(ours: str, prefix: str) -> str:
