@@ -71,7 +71,7 @@ class FrozenTarget:
     @torch.no_grad()
     def read(self, rows: PackedRows) -> Captured:
         """One forward pass over packed rows."""
-        embeds: Tensor = self.model.get_input_embeddings()(rows.tokens)
+        embeds = self.embed(rows.tokens)
         extra: Mapping[str, object] = {}
         if rows.pictures:
             encoded = [self.family.encode(placed.media) for placed in rows.pictures]
@@ -95,6 +95,16 @@ class FrozenTarget:
                 **extra,
             ).last_hidden_state
         return Captured(kept, final)
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The tokens' own embeddings, [..., H]."""
+        return self.model.get_input_embeddings()(tokens)
+
+    @torch.no_grad()
+    def norm(self, states: Tensor) -> Tensor:
+        """The final norm of hidden states [..., H]."""
+        return self.family.decoder.norm(states)
 
     @torch.no_grad()
     def logits(self, final: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from mmspec.train import chain, losses
-from mmspec.train.unroll import Body, chains, unroll
+from mmspec.train.unroll import Body, pick, unroll
 
 if TYPE_CHECKING:
     from mmspec.train.capture import Captured, FrozenTarget
@@ -86,19 +86,19 @@ class Lesson(nn.Module):
 
     def forward(self, rows: PackedRows, captured: Captured) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, means by step [K, len(COLUMNS)], and how many slots each step learned from [K]."""
-        features = [captured.hidden[layer] for layer in self._target.layers]
-        said = unroll(self._body, rows, features, self.mix.unroll)
-        valid = chains(rows, self.mix.unroll).flatten(1)
+        features = self._features(captured)
+        said, slots, valid = unroll(self._body, rows, features, self.mix.unroll)
+        valid = valid.flatten(1)
         where = valid[0].nonzero().squeeze(1)
-        final = captured.final[:, 1:].flatten(0, 1)
-        true = self._truth(features) if self.mix.features else None
+        final = pick(captured.final, slots + 1).flatten(0, 1)
+        true = self._truth(features, slots) if self.mix.features else None
         shares = [losses.hybrid_share(near, self.mix.eta) for near in self.running.tolist()]
         total = final.new_zeros((self.mix.unroll, len(COLUMNS)), dtype=torch.float32)
         for part in where.split(self.mix.chunk):
             states = [state.flatten(0, 1)[part] for state in said]
             total = total + checkpoint(
-                self._sums, shares, final[part], valid[:, part], None if true is None else true[part],
-                *states, use_reentrant=False,
+                self._sums, shares, final[part], valid[:, part],
+                None if true is None else true[part], *states, use_reentrant=False,
             )  # fmt: skip
         counts = valid.sum(1)
         means = total / counts.clamp_min(1)[:, None]
@@ -117,30 +117,36 @@ class Lesson(nn.Module):
 
         The second is sum and count of what could be accepted of one draft at temperature 1.
         """
-        features = [captured.hidden[layer] for layer in self._target.layers]
-        said = unroll(self._body, rows, features, self.mix.unroll)
-        valid = chains(rows, self.mix.unroll)
-        right = torch.zeros_like(valid)
-        following = torch.roll(rows.tokens, -2, 1)[:, :-1]
-        kept = self._kept
+        features = self._features(captured)
+        said, slots, valid = unroll(self._body, rows, features, self.mix.unroll)
+        following = rows.tokens.gather(1, (slots + 2).clamp(max=rows.tokens.shape[1] - 1))
+        right = torch.zeros((len(said), *rows.tokens.shape), dtype=torch.bool, device=slots.device)
+        row = torch.arange(len(slots), device=slots.device)[:, None].expand_as(slots)
         for step, states in enumerate(said):
             at = valid[step]
             best = self._body.logits(states[at]).argmax(-1)
-            right[step][at] = (best if kept is None else kept[best]) == following[at]
+            best = best if self._kept is None else self._kept[best]
+            right[step, row[at], slots[at]] = best == following[at]
         at = valid[0]
-        law = losses.law(self._target.logits(captured.final[:, 1:][at]), kept)
+        final = pick(captured.final, slots + 1)[at]
+        law = losses.law(self._target.logits(final), self._kept)
         overlap = losses.overlap(law.log_p, _log_law(self._body, said[0][at]), law.mass)
-        passes = [one for row in range(len(rows.tokens)) for one in _walks(rows, right, row)]
+        passes = [one for line in range(len(rows.tokens)) for one in _walks(rows, right, line)]
         return passes, torch.stack([overlap.sum(), overlap.new_tensor(len(overlap))])
 
     @property
     def _body(self) -> Network:
         return cast("Network", self.network)
 
-    def _truth(self, features: list[Tensor]) -> Tensor:
-        """Fused true features of the slots after, [B S, H]; they are aims, not learned."""
+    def _features(self, captured: Captured) -> list[Tensor]:
+        """The watched layers, [B, T, H] each, in the network's own arithmetic."""
+        dtype = next(self.network.parameters()).dtype
+        return [captured.hidden[layer].to(dtype) for layer in self._target.layers]
+
+    def _truth(self, features: list[Tensor], slots: Tensor) -> Tensor:
+        """Fused true features of the slots after, [B N, H]; they are aims, not learned."""
         with torch.no_grad():
-            return self._body.fuse([layer[:, 1:] for layer in features]).flatten(0, 1)
+            return self._body.fuse([pick(layer, slots + 1) for layer in features]).flatten(0, 1)
 
     def _sums(
         self,

@@ -55,12 +55,41 @@ def fingerprint(model: str) -> str:
     return digest.hexdigest()
 
 
+def tokenizer_digest(model: str) -> str:
+    """SHA-256 of a model folder's tokenizer file; empty where there is none."""
+    path = Path(locate(model)) / "tokenizer.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def manifest(model: str, questions: Questions, writing: Writing) -> Manifest:
+    """What a folder of these answers says of itself."""
+    return Manifest(model, fingerprint(model), questions.name, len(questions), writing, __version__)
+
+
+def missing(folder: Path, asked: Manifest) -> list[int]:
+    """Numbers of the shards not yet written.
+
+    Raises:
+        ConfigError: the folder holds answers that were written otherwise.
+    """
+    path = folder / "manifest.json"
+    if path.exists():
+        before = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        if msgspec.structs.replace(before, version=asked.version) != asked:
+            raise ConfigError(f"{folder} holds answers of another model, or asked otherwise")
+    count = -(-asked.count // asked.writing.shard)
+    return [number for number in range(count) if not shard_path(folder, number).exists()]
+
+
 class Regenerator:
     """Writes the shards of one folder.
 
     Args:
         engine: the target's, with drafters or without: its text is the same.
         model: what the manifest calls it: "nano", a folder or a hub id.
+
+    Attributes:
+        missing: numbers of the shards that were not there at the start.
 
     Raises:
         ConfigError: the folder holds answers that were written otherwise.
@@ -72,22 +101,12 @@ class Regenerator:
     ) -> None:  # fmt: skip
         self._engine, self._processor, self._questions = engine, processor, questions
         self._folder, self._writing = folder, writing
-        count = len(questions)
-        self.manifest = Manifest(
-            model, fingerprint(model), questions.name, count, writing, __version__
-        )
-        self.shards = -(-count // writing.shard)
+        self.manifest = manifest(model, questions, writing)
+        self.missing = missing(folder, self.manifest)
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        path = folder / "manifest.json"
-        if path.exists():
-            before = msgspec.json.decode(path.read_bytes(), type=Manifest)
-            if msgspec.structs.replace(before, version=__version__) != self.manifest:
-                raise ConfigError(f"{folder} holds answers of another model, asked otherwise")
-        write_whole(path, msgspec.json.format(msgspec.json.encode(self.manifest)))
-
-    def missing(self) -> list[int]:
-        """Numbers of the shards not yet written."""
-        return [n for n in range(self.shards) if not shard_path(self._folder, n).exists()]
+        write_whole(
+            folder / "manifest.json", msgspec.json.format(msgspec.json.encode(self.manifest))
+        )
 
     def write(self, number: int) -> int:
         """Write one shard; returns how many answers it holds."""

@@ -7,12 +7,13 @@ to slot s = t + k, whose state is what the network itself said one slot and one 
 step k slot s reads the keys of step 0 up to slot s - k, and of each later step i <= k the one key
 at slot s - k + i: the chain it belongs to.
 
-Axes: B rows, S = T - 1 slots of a row of T tokens, K steps, H hidden, D head dimension.
+Axes: B rows, S = T - 1 slots of a row of T tokens, N of them learned from, K steps, H hidden,
+D head dimension.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -58,47 +59,86 @@ def chains(rows: PackedRows, steps: int) -> Tensor:
     return torch.stack(told)
 
 
-def masks(sample: Tensor, steps: int) -> list[Tensor]:
-    """Who sees what at each step: bool [B, S, (k + 1) S], the keys of step 0 first.
+class Unrolled(NamedTuple):
+    """What the network says at the slots that are learned from, N a row at most.
+
+    Attributes:
+        states: K of [B, N, H], one a step.
+        slots: int64 [B, N], which slot each is; where a row has fewer, the rest repeat slot 0.
+        valid: bool [K, B, N], as :func:`chains` has it; False on repeats.
+    """
+
+    states: list[Tensor]
+    slots: Tensor
+    valid: Tensor
+
+
+def mask(query: tuple[Tensor, Tensor], key: tuple[Tensor, Tensor], step: int) -> Tensor:
+    """Who sees what at a step after the first: bool [B, N, S + step N].
 
     Args:
-        sample: int64 [B, S], which sample a slot is of.
+        query: sample and slot of every state of the later steps, int64 [B, N] each; a sample of
+            -2 is nobody's and is seen by its like alone.
+        key: the same of the keys of step 0, [B, S] each.
     """
-    size = sample.shape[1]
-    place = torch.arange(size, device=sample.device)
-    behind = place[:, None] - place[None, :]  # how far the key's slot is behind the query's
-    same = sample[:, :, None] == sample[:, None, :]
-    told = []
-    for step in range(steps):
-        parts = [same & (behind >= step)]
-        parts += [same & (behind == step - later) for later in range(1, step + 1)]
-        told.append(torch.cat(parts, -1))
-    # Slots before the first chain see nothing at all of step 0; their own key keeps softmax finite.
-    return told
+    behind = query[1][:, :, None] - key[1][:, None, :]
+    parts = [(query[0][:, :, None] == key[0][:, None, :]) & (behind >= step)]
+    behind = query[1][:, :, None] - query[1][:, None, :]
+    same = query[0][:, :, None] == query[0][:, None, :]
+    parts += [same & (behind == step - later) for later in range(1, step + 1)]
+    return torch.cat(parts, -1)
 
 
-def unroll(body: Body, rows: PackedRows, features: Sequence[Tensor], steps: int) -> list[Tensor]:
-    """K states [B, S, H], one a step: what the network says at every slot.
+def unroll(body: Body, rows: PackedRows, features: Sequence[Tensor], steps: int) -> Unrolled:
+    """Draft K steps from every slot at once.
+
+    Keys and values of step 0 are made for all slots; everything else, which is most of the work,
+    only for those that are learned from.
 
     Args:
         features: the watched layers, each [B, T, H].
     """
     tokens, positions = rows.tokens[:, 1:], rows.index[:, :-1]
-    states = body.fuse([layer[:, :-1] for layer in features])
-    keys: list[Tensor] = []
-    values: list[Tensor] = []
-    said: list[Tensor] = []
-    for mask in masks(rows.sample[:, :-1], steps):
-        query, key, value = body.project(tokens, states, positions)
-        keys.append(key)
-        values.append(value)
+    valid = chains(rows, steps)
+    slots, real = _gather(valid[0])
+    # Under autocast the stream stays as wide as the features: norms and sums need it.
+    states = body.fuse([layer[:, :-1] for layer in features]).to(features[0].dtype)
+    query, key, value = body.project(tokens, states, positions)
+    place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    whole = (rows.sample[:, :-1], place)
+    sample = rows.sample.gather(1, slots)
+    some = (torch.where(real, sample, -2), slots)
+    seen = (sample[:, :, None] == whole[0][:, None, :]) & (slots[:, :, None] >= place[:, None, :])
+    tokens, positions = tokens.gather(1, slots), positions.gather(1, slots)
+    query, states = pick(query, slots), pick(states, slots)
+    keys, values, said = [key], [value], list[Tensor]()
+    for step in range(steps):
+        if step:
+            states = torch.cat([torch.zeros_like(said[-1][:, :1]), said[-1][:, :-1]], 1)
+            query, key, value = body.project(tokens, states, positions)
+            keys.append(key)
+            values.append(value)
+            seen = mask(some, whole, step)
         attended = torch.nn.functional.scaled_dot_product_attention(
             query.transpose(1, 2),
             torch.cat(keys, 1).transpose(1, 2),
             torch.cat(values, 1).transpose(1, 2),
-            attn_mask=mask[:, None],
+            attn_mask=seen[:, None],
             enable_gqa=query.shape[2] != key.shape[2],
         ).transpose(1, 2)
         said.append(body.finish(tokens, states, attended))
-        states = torch.cat([torch.zeros_like(said[-1][:, :1]), said[-1][:, :-1]], 1)
-    return said
+    return Unrolled(said, slots, valid.gather(2, slots.expand(steps, -1, -1)) & real)
+
+
+def _gather(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of True in each row of [B, S], int64 [B, N], and which of them are no padding."""
+    count = chosen.sum(1)
+    width = max(1, int(count.max()))
+    order = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :width]
+    real = torch.arange(width, device=chosen.device) < count[:, None]
+    return torch.where(real, order, 0), real
+
+
+def pick(rows: Tensor, slots: Tensor) -> Tensor:
+    """Rows [B, S, ...] at slots [B, N]."""
+    return rows[torch.arange(len(slots), device=slots.device)[:, None], slots]

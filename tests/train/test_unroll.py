@@ -13,7 +13,7 @@ from mmspec.core.request import Prompt
 from mmspec.model.families.text import TextFamily
 from mmspec.train import chain
 from mmspec.train.packing import Sample, pack
-from mmspec.train.unroll import chains, masks, unroll
+from mmspec.train.unroll import chains, mask, unroll
 
 STEPS, HIDDEN, HEADS, KV, SIZE, WORDS = 5, 12, 4, 2, 6, 20
 
@@ -81,6 +81,17 @@ def draft_slowly(body, tokens, features, origin, steps):
     return told
 
 
+def spread(made, slots):
+    """What was said, at its slots: K of [B, S, H], NaN where nothing is learned."""
+    told = []
+    for states, valid in zip(made.states, made.valid, strict=True):
+        full = states.new_full((len(states), slots, HIDDEN), torch.nan)
+        for row, at in enumerate(valid):
+            full[row, made.slots[row, at]] = states[row, at]
+        told.append(full)
+    return told
+
+
 def packed(lengths, width, seed=0):
     draw = np.random.default_rng(seed)
     rows = [
@@ -99,7 +110,7 @@ def test_every_step_says_what_drafting_would():
     draw = torch.Generator().manual_seed(1)
     features = [torch.randn(3, 15, HIDDEN, generator=draw, dtype=torch.float64) for _ in "abc"]
     with torch.no_grad():
-        said = unroll(body, rows, features, STEPS)
+        said = spread(unroll(body, rows, features, STEPS), 14)
     valid = chains(rows, STEPS)
     seen = 0
     for row, members in enumerate(samples):
@@ -129,28 +140,31 @@ def test_no_draft_looks_at_what_decoding_does_not_know():
     body = Toy()
     _, rows = packed([[(2, 12)]], 14)
     features = [torch.randn(1, 14, HIDDEN, dtype=torch.float64)]
-    said = unroll(body, rows, features, STEPS)
+    said = spread(unroll(body, rows, features, STEPS), 13)
     later = features[0].clone()
     later[0, 7] += 1
     with torch.no_grad():
-        changed = unroll(body, rows, [later], STEPS)
+        changed = spread(unroll(body, rows, [later], STEPS), 13)
     for step in range(STEPS):
-        same = (said[step] == changed[step]).all(-1)[0]
+        same = (said[step] == changed[step]).all(-1)[0, step:12]
         # Step k of slot s starts at s - k, and so sees the feature of token 7 from s = 7 + k on.
-        assert same.tolist() == [slot < 7 + step for slot in range(13)]
+        assert same.tolist() == [slot < 7 + step for slot in range(step, 12)]
     # A loss at the last step reaches all steps before it: nothing is cut off.
     leaf = features[0].requires_grad_()
-    last = unroll(body, rows, [leaf], STEPS)[-1][0, 9]
+    last = spread(unroll(body, rows, [leaf], STEPS), 13)[-1][0, 9]
     (grad,) = torch.autograd.grad(last.sum(), leaf)
     assert (grad[0, :6] != 0).all()
     assert (grad[0, 6:] == 0).all()
 
 
 def test_masks_by_hand():
-    first, second, third = masks(torch.tensor([[0, 0, 0]]), 3)
-    assert first[0].int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
-    assert second[0].int().tolist() == [[0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, 1]]
-    assert third[0, 2].int().tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    whole = (torch.tensor([[0, 0, 0, 1]]), torch.tensor([[0, 1, 2, 3]]))
+    some = (torch.tensor([[0, 0, -2]]), torch.tensor([[1, 2, 0]]))  # slots 1 and 2, and nobody
+    assert mask(some, whole, 1)[0].int().tolist() == [
+        [1, 0, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1],
+    ]  # fmt: skip
+    # Step 2 of slot 2 began at slot 0: it sees slot 0, step 1 at slot 1, and itself.
+    assert mask(some, whole, 2)[0, 1].int().tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1, 0]
 
 
 def decode(right, prompt, response):

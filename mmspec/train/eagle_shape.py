@@ -1,0 +1,156 @@
+"""A new feature drafter for a target: its shape, its first weights, what training it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+import torch
+
+from mmspec.text.eagle_config import EagleConfig, Rope
+from mmspec.train.guards import GuardError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmspec.text.eagle_network import EagleNetwork
+    from mmspec.train.capture import FrozenTarget
+    from mmspec.train.eagle_stage import Plan
+
+GIB = 1 << 30
+
+
+class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is chosen; the rest is as in the target.
+
+    Attributes:
+        layers: target layers whose outputs are read; None: 1, L/2 - 1 and L - 4 (what enters
+            layers 2, L/2 and L - 3, as in EAGLE-3).
+        draft_vocabulary: ids it can say; None: all.
+        intermediate: width of its MLP; None: the target's.
+        start: ``target`` copies the target's head and last norm and passes the last watched
+            layer through; ``fresh`` draws all.
+    """
+
+    layers: tuple[int, ...] | None = None
+    draft_vocabulary: int | None = None
+    intermediate: int | None = None
+    confidence: bool = True
+    start: Literal["target", "fresh"] = "target"
+
+
+class Memory(NamedTuple):
+    """Bytes a training process needs; activations are an estimate from above."""
+
+    target: int
+    drafter: int
+    optimizer: int
+    activations: int
+    logits: int
+
+    def table(self) -> str:
+        """One line a part, in GiB."""
+        rows = [f"{name:<12}{size / GIB:9.3f} GiB" for name, size in self._asdict().items()]
+        return "\n".join([*rows, f"{'sum':<12}{sum(self) / GIB:9.3f} GiB"])
+
+
+def default_layers(count: int) -> tuple[int, ...]:
+    """Three layers of a target with ``count``: near the first, the middle, near the last."""
+    asked = (1, count // 2 - 1, count - 4)
+    return tuple(sorted({min(max(layer, 0), count - 1) for layer in asked}))
+
+
+def eagle_config(text: Any, shape: Shape) -> EagleConfig:
+    """The network for a target of this text configuration.
+
+    Raises:
+        GuardError: a layer that the target does not have.
+    """
+    layers = shape.layers or default_layers(text.num_hidden_layers)
+    if min(layers) < 0 or max(layers) >= text.num_hidden_layers:
+        raise GuardError(f"feature layers {layers}: the target has {text.num_hidden_layers}")
+    said = shape.draft_vocabulary
+    heads = text.num_attention_heads
+    return EagleConfig(
+        hidden=text.hidden_size,
+        target_hidden=text.hidden_size,
+        layers=layers,
+        heads=heads,
+        kv_heads=text.num_key_value_heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        intermediate=shape.intermediate or text.intermediate_size,
+        vocabulary=text.vocab_size,
+        draft_vocabulary=None if said is None or said >= text.vocab_size else said,
+        eps=text.rms_norm_eps,
+        rope=_rope(text),
+        confidence=shape.confidence,
+    )
+
+
+def first_weights(network: EagleNetwork, target: FrozenTarget, kept: Tensor | None) -> None:
+    """Start from the target: its head, its last norm, and its last watched layer as the state."""
+    model: Any = target.model
+    norm: Any = target.family.decoder.norm
+    config = network.config
+    with torch.no_grad():
+        if network.head is not None:
+            head: Tensor = model.lm_head.weight
+            network.head.weight.copy_(head if kept is None else head[kept])
+        if isinstance(network.norm, torch.nn.RMSNorm):
+            gemma = type(norm).__name__.startswith("Gemma")  # multiplies by 1 + weight
+            network.norm.weight.copy_(norm.weight + float(gemma))
+        network.fc.weight.mul_(0.1)
+        network.fc.weight[:, -config.hidden :] += torch.eye(config.hidden)
+        network.o_proj.weight.mul_(0.1)
+        network.down_proj.weight.mul_(0.1)
+
+
+def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) -> Memory:
+    """What training needs, from configurations alone.
+
+    Args:
+        spec: the target's configuration. bytes_a_weight: of the target's weights.
+    """
+    text, reading, mix = spec.get_text_config(), plan.reading, plan.mix
+    config = network.config
+    with torch.device("meta"):
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText  # noqa: PLC0415
+
+        seeing = "text_config" in spec.sub_configs
+        kind = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
+        count = sum(p.numel() for p in kind.from_config(spec).parameters())
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    tokens = reading.rows * reading.width
+    width = 2 if reading.bf16 else 4
+    a_slot = 2 * (config.hidden + config.target_hidden) + 3 * config.heads * config.head_dim
+    a_slot += 4 * config.hidden + 3 * config.intermediate
+    drafts = mix.unroll * tokens * a_slot * width
+    masks = mix.unroll * (mix.unroll + 1) // 2 * tokens * reading.width
+    reads = tokens * text.hidden_size * width * (len(config.layers) + 8)
+    wide = min(mix.chunk, tokens) * 4 * (2 * config.vocabulary + 4 * config.said)
+    return Memory(
+        target=count * bytes_a_weight,
+        drafter=trained * 8,  # weights and gradients in fp32
+        optimizer=trained * 12,  # master copy and two moments
+        activations=drafts + masks + reads,
+        logits=wide,
+    )
+
+
+def _rope(text: Any) -> Rope:
+    """The target's rotation where the drafter knows it, else a plain one of the same base."""
+    table = getattr(text, "rope_parameters", None) or {}
+    table = table.get("full_attention") or table
+    kind, theta = table.get("rope_type", "default"), float(table.get("rope_theta", 10_000.0))
+    if kind == "linear":
+        return Rope(kind=kind, theta=theta, factor=float(table["factor"]))
+    if kind != "llama3":
+        return Rope(theta=theta)
+    return Rope(
+        kind=kind,
+        theta=theta,
+        factor=float(table["factor"]),
+        low=float(table["low_freq_factor"]),
+        high=float(table["high_freq_factor"]),
+        original=int(table["original_max_position_embeddings"]),
+    )
