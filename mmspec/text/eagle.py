@@ -18,10 +18,11 @@ import torch
 
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
 from mmspec.core.errors import ConfigError
-from mmspec.core.grow import Level, children, grow
+from mmspec.core.grow import Level, grow
 from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
 from mmspec.model.target import Target
+from mmspec.text.eagle_children import likely_children
 from mmspec.text.eagle_load import load_network
 from mmspec.text.eagle_memory import REACH, Grove, Memories, Memory, chain_spots, chunk_spots
 from mmspec.text.eagle_rows import EagleRows, Said
@@ -58,7 +59,7 @@ class Eagle:
         # Columns a request may never be guessed: pictures, and what the target does not know.
         never = np.isin(ids, sorted(facts.media_tokens)) | (ids >= facts.vocabulary)
         self._never = torch.from_numpy(np.flatnonzero(never)).to(rows.device)
-        self._ids = None if shape.draft_vocabulary is None else ids
+        self._ids = ids
         self._memories = Memories(
             (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
             facts.context, rows.dtype, rows.device,
@@ -92,7 +93,8 @@ class Eagle:
         if not speaks:
             return trees
         memories = [memory for memory in found if memory is not None]
-        growth = _Growth(self._rows, self._memories.store, memories, self._guess)
+        stops = [frozenset(self._stops.of(memory.sequence).tolist()) for memory in memories]
+        growth = _Growth(self._rows, self._memories.store, memories, stops, self._guess)
         roots = np.array([trees[index].tokens[0] for index in speaks])
         limits = [
             Budget(budgets[index].nodes, min(budgets[index].depth, REACH)) for index in speaks
@@ -126,24 +128,33 @@ class Eagle:
             memory.state, memory.normed = said.states[last].clone(), said.normed[last].clone()
 
     def _guess(
-        self, said: Said, level: Level, paths: np.ndarray, sequences: ListOf[Sequence]
+        self,
+        said: Said,
+        level: Level,
+        paths: np.ndarray,
+        sequences: ListOf[Sequence],
+        stops: ListOf[frozenset[int]],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Children of every node, those not worth a row of the verify left out.
 
         Args:
             paths: float32 [F], log-probability of each node.
+            stops: ids that end each sequence's text.
         """
-        logits = self._rows.logits(said.normed)
+        logits = self._rows.logits(said.normed).float()
         if len(self._never):
-            logits = logits.index_fill(1, self._never, -torch.inf)
-        tokens, chances = children(logits, level, sequences, self._config.children, ids=self._ids)
+            logits.index_fill_(1, self._never, -torch.inf)
+        heard = logits.cpu().numpy()
+        tokens, chances = likely_children(heard, level, sequences, self._config.children, self._ids)
         if self._rows.config.confidence:
-            chances = chances + self._rows.confidence(said.normed).cpu().numpy()
+            chances += self._rows.confidence(said.normed).cpu().numpy()
         hopeless = paths[:, None] + chances < self._floor
         if level.depth:
-            ends = [np.isin(token, self._stops.of(sequences[owner]))
-                    for token, owner in zip(level.tokens, level.owner, strict=True)]  # fmt: skip
-            hopeless |= np.array(ends)[:, None]
+            for row, (token, owner) in enumerate(
+                zip(level.tokens.tolist(), level.owner.tolist(), strict=True)
+            ):
+                if token in stops[owner]:
+                    hopeless[row] = True
         return tokens, np.where(hopeless, np.float32(-np.inf), chances)
 
 
@@ -151,9 +162,15 @@ class _Growth:
     """Trees of many sequences on their way up: the states of the level last expanded."""
 
     def __init__(
-        self, rows: EagleRows, store: torch.Tensor, memories: list[Memory], guess: _Guess
+        self,
+        rows: EagleRows,
+        store: torch.Tensor,
+        memories: list[Memory],
+        stops: list[frozenset[int]],
+        guess: _Guess,
     ) -> None:
         self._rows, self._store, self._memories, self._guess = rows, store, memories, guess
+        self._stops = stops
         self._sequences = [memory.sequence for memory in memories]
         self._grove = Grove(memories)
         self._said = Said(torch.empty(0), torch.empty(0))
@@ -170,19 +187,24 @@ class _Growth:
             self._paths = np.zeros(len(level.owner), np.float32)
         else:
             above = level.parents
-            states_above = self._said.states[torch.from_numpy(above)]
+            states_above = self._said.states.index_select(0, torch.from_numpy(above))
             spots = self._grove.level(level.owner, above, level.depth)
             self._said = self._rows.run(level.tokens, states_above, spots, self._store)
             column = (self._tokens[above] == level.tokens[:, None]).argmax(1)
             self._paths = self._paths[above] + np.minimum(self._chances[above, column], 0.0)
-        self._tokens, self._chances = self._guess(self._said, level, self._paths, self._sequences)
+        self._tokens, self._chances = self._guess(
+            self._said, level, self._paths, self._sequences, self._stops
+        )
         return self._tokens, self._chances
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    _Guess = Callable[[Said, Level, np.ndarray, ListOf[Sequence]], tuple[np.ndarray, np.ndarray]]
+    _Guess = Callable[
+        [Said, Level, np.ndarray, ListOf[Sequence], ListOf[frozenset[int]]],
+        tuple[np.ndarray, np.ndarray],
+    ]
 
 
 def build(config: Config, facts: Facts) -> Eagle:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mmspec_kernels.layout import ChunkLayout, TreeLayout, tail_width
+from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout, Window, tail_width
 
 from mmspec.core.errors import CacheFullError
 from mmspec.model.cache import KVCache
@@ -150,7 +150,24 @@ class Grove:
         own = np.empty((count, depth), np.int32)
         place(owner, parents, self._trail, depth, REACH, self._homes, (rows, path, tail, own))
         self._trail = own
-        return _spots(count, rows, path, tail)
+        spots = _spots(count, rows, path, tail)
+        alone = len(self._homes) == 1 and count <= ROWS
+        return spots._replace(reading=_shared(spots.layout)) if alone else spots
+
+
+def _shared(layout: TreeLayout | ChunkLayout) -> Reading:
+    """One group of rows at one depth of one tree: they all read the same block."""
+    assert isinstance(layout, TreeLayout)
+    base, end = int(layout.base[0]), int(layout.path[0, 0])
+    window = np.where(layout.tail > 0, 0 if end > base else -1, -1).astype(np.int32)
+    return Reading(
+        windows=(Window(0, base, end),) if end > base else (),
+        window=window,
+        offset=np.arange(len(window), dtype=np.int32),
+        extra=layout.base,
+        extra_end=layout.base,
+        skip=np.zeros(len(window), np.int32),
+    )
 
 
 def _room(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

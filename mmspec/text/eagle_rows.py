@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from mmspec_kernels.attention import attend_stored, chunk_attention, tree_attention
-from mmspec_kernels.layout import ChunkLayout, TreeLayout
+from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
@@ -35,11 +35,15 @@ class Said(NamedTuple):
 
 
 class Spots(NamedTuple):
-    """Where rows stand: int64 [T] slots and absolute positions, and what they read."""
+    """Where rows stand: int64 [T] slots and absolute positions, and what they read.
+
+    ``reading`` is the tree layout's own, where it has been worked out already.
+    """
 
     slots: np.ndarray
     positions: np.ndarray
     layout: TreeLayout | ChunkLayout
+    reading: Reading | None = None
 
 
 class EagleRows:
@@ -158,7 +162,8 @@ class EagleRows:
         )  # fmt: skip
         layout = spots.layout
         if isinstance(layout, TreeLayout):
-            return attend_stored(query, store, layout, layout.reading(None), self._scale)
+            reading = spots.reading or layout.reading(None)
+            return attend_stored(query, store, layout, reading, self._scale)
         asked = query.transpose(0, 1).reshape(count, config.heads, config.head_dim)
         first = layout.base + layout.start
         key, value = store[:, :, first : first + count].transpose(1, 2)
