@@ -187,7 +187,8 @@ class _Growth:
             self._paths = np.zeros(len(level.owner), np.float32)
         else:
             above = level.parents
-            states_above = self._said.states.index_select(0, torch.from_numpy(above))
+            rows = torch.from_numpy(above).to(self._said.states.device)
+            states_above = self._said.states.index_select(0, rows)
             spots = self._grove.level(level.owner, above, level.depth)
             self._said = self._rows.run(level.tokens, states_above, spots, self._store)
             column = (self._tokens[above] == level.tokens[:, None]).argmax(1)

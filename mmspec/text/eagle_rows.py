@@ -177,7 +177,10 @@ class EagleRows:
         query, key, value = network.project(ids[None], states[None], positions)
         q, k, v = (part[0].contiguous() for part in (query, key, value))
         if isinstance(layout, TreeLayout):
+            padding = (0, 0, 0, 0, 0, len(layout.slots) - len(ids))
+            q, k, v = (nn.functional.pad(part, padding) for part in (q, k, v))
             seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
+            seen = seen[: len(ids)]
         else:
             seen = chunk_attention(q, k, v, store, layout, None, self._scale)
         said = network.finish(ids[None], states[None], seen[None])[0]

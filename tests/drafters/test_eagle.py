@@ -135,6 +135,20 @@ def test_a_sequence_met_in_the_middle_is_read_from_there(tmp_path):
     np.testing.assert_allclose(tree.scores, same.scores, atol=1e-4)
 
 
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_the_networks_own_formulas_serve_where_nothing_is_compiled(config, tmp_path):
+    swift, plain = (drafter(config, tmp_path) for _ in range(2))
+    plain._rows.compiled = False
+    one, again = sequence("a", prompt(7)), sequence("a", prompt(7))
+    for mind, who in ((swift, one), (plain, again)):
+        prefill(mind, [who], Markov())
+    for _ in range(5):
+        ours = step(swift, [one], [Budget(16, 6)], Markov())[0]
+        theirs = step(plain, [again], [Budget(16, 6)], Markov())[0]
+        assert ours.tokens.tolist() == theirs.tokens.tolist()
+        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+
+
 def test_a_gap_begins_a_new_memory(tmp_path):
     mind, one = drafter(EAGLE, tmp_path), sequence("a", prompt(3))
     show(mind, one, 20)
