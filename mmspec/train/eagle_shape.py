@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmspec.train.eagle_stage import Plan
 
 GIB = 1 << 30
+CALM = 0.5  # of the target's norm: a new drafter that is sure of itself is wrong at great cost
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,7 +99,7 @@ def first_weights(network: EagleNetwork, target: FrozenTarget, kept: Tensor | No
             network.head.weight.copy_(head if kept is None else head[kept])
         if isinstance(network.norm, torch.nn.RMSNorm):
             gemma = type(norm).__name__.startswith("Gemma")  # multiplies by 1 + weight
-            network.norm.weight.copy_(norm.weight + float(gemma))
+            network.norm.weight.copy_(CALM * (norm.weight + float(gemma)))
         network.fc.weight.mul_(0.1)
         network.fc.weight[:, -config.hidden :] += torch.eye(config.hidden)
         network.o_proj.weight.mul_(0.1)

@@ -10,10 +10,13 @@ import pytest
 import tiny
 import torch
 from rich.console import Console
+from running import engine, reported
 
 from mmspec.core.errors import ConfigError
-from mmspec.core.request import Prompt
-from mmspec.text.eagle_checkpoint import load_checkpoint
+from mmspec.core.request import Prompt, Sampling
+from mmspec.engine.build import build_drafter
+from mmspec.model.target import Target
+from mmspec.text.eagle_checkpoint import load_checkpoint, save_checkpoint
 from mmspec.text.eagle_network import EagleNetwork
 from mmspec.train import guards
 from mmspec.train.capture import FrozenTarget
@@ -25,7 +28,7 @@ from mmspec.train.guards import GuardError
 from mmspec.train.lesson import Mix
 from mmspec.train.nano_model import processor as nano_processor
 from mmspec.train.optimizer import MasterAdamW
-from mmspec.train.packing import Sample
+from mmspec.train.packing import Sample, pack
 from mmspec.train.recipes import eagle
 from mmspec.train.responses import Responses
 from mmspec.train.ticker import Ticker
@@ -93,6 +96,31 @@ def test_eight_samples_are_learned_by_heart(name, tmp_path):
     assert [row["step"] for row in rows] == [30, 60, 90]
     assert min(rows[-1][f"right_{step}"] for step in (1, 2, 3, 4, 5)) > 0.85
     assert rows[-1]["kl"] < rows[0]["kl"] / 3
+    passes_are_rounds(answers, made, tmp_path / "drafter")
+
+
+def passes_are_rounds(answers, made, folder):
+    """The engine with this drafter needs as many target passes as the trial says."""
+    lesson = made.module().eval()
+    save_checkpoint(folder, lesson.network)
+    served = Target(copy.deepcopy(answers.model))
+    options = {"path": str(folder), "width": 1, "children": 1, "floor": 0.0, "tokens": 4096}
+    drafters = {"text.eagle": build_drafter("text.eagle", options, served.facts)}
+    running = engine(served, drafters, max_nodes=6, max_depth=5)
+    asked = {str(number): said.prompt for number, said in enumerate(answers.samples[:2])}
+    asked["unseen"] = Prompt(np.arange(3, 60))
+    frozen = FrozenTarget(answers.model, lesson.network.config.layers)
+    told = reported(running, asked, Sampling(temperature=0, max_tokens=40))
+    drafts = 0
+    for id, (text, report) in told.items():
+        sample = Sample(asked[id], np.array(text))
+        rows = pack([[sample]], len(sample), frozen.family, "cpu")
+        (decoded,), _ = lesson.trial(rows, frozen.read(rows))
+        assert report.rounds == decoded.passes
+        # At the limit the engine counts the last token as its own.
+        assert decoded.accepted.sum() - report.accepted in (0, 1)
+        drafts += report.accepted
+    assert drafts > 15
 
 
 def short(steps, **mix):
@@ -203,7 +231,7 @@ def test_first_weights_are_the_targets():
     target, network = FrozenTarget(answers.model, config.layers), EagleNetwork(config)
     first_weights(network, target, kept)
     assert torch.equal(network.head.weight, answers.model.lm_head.weight[kept])
-    assert torch.equal(network.norm.weight, answers.model.model.norm.weight)
+    assert torch.equal(network.norm.weight, answers.model.model.norm.weight / 2)
     assert config.rope.kind == "llama3"
     last = torch.randn(5, 64)
     assert torch.allclose(network.fuse([torch.zeros(5, 64), last]), last, atol=0.5)
