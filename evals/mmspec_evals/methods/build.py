@@ -65,7 +65,7 @@ def _build(name: str, models: Models, options: Options) -> Method:
         return UrlMethod(detail, seconds=options.url_seconds, key=options.url_key)
     if kind == "mmspec":
         return EngineMethod(name, models, _speculation(name, detail, models.config))
-    if name == "vanilla":
+    if name in ("vanilla", "vanilla.again"):
         return EngineMethod(name, models, Speculation(enabled=False))
     if name == "hf_greedy":
         return PlainMethod(name, models, {})

@@ -35,6 +35,14 @@ def test_speculating_or_not_the_text_is_the_same(arms):
         assert said["mmspec"].seconds.draft > 0.0
 
 
+def test_plain_decoding_can_be_measured_against_itself(arms, text):
+    (again,) = build_methods(["vanilla.again"], text)
+    assert again.settings == arms["vanilla"].settings
+    said = again.generate(folders.case())
+    assert said.ids == arms["vanilla"].generate(folders.case()).ids
+    assert not sum(said.rounds.proposed)
+
+
 def test_something_is_accepted(arms):
     said = [arms["mmspec"].generate(folders.case(draw=draw, max_tokens=60)) for draw in range(3)]
     assert sum(sum(trace.rounds.accepted) for trace in said) > 0
