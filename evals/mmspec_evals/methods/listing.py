@@ -9,7 +9,7 @@ def describe() -> dict[str, str]:
         "mmspec": "our engine, speculating with the drafters of its configuration",
         "mmspec:WING.DRAFTER[,nodes=N][,depth=N]": "the same with these drafters and budgets only",
         "vanilla": "our engine with speculation off",
-        "vanilla.again": "the same among the methods: its speedup is 1 or the run is not to be trusted",
+        "vanilla.again": "the same among the methods: its speedup must be 1",
         "hf_greedy": "transformers' generate (sampling where the run does)",
         "hf_assisted": "transformers' assisted generation; --assistant names the draft model",
         "pld": "transformers' prompt lookup: 10 tokens, n-grams up to 3",
