@@ -64,8 +64,18 @@ def named(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
     ids: dict[str, None] = {}
     for place, row in enumerate(rows):
         own = next((row[key] for key in keys if row.get(key) is not None), place)
-        ids[str(own) if str(own) not in ids else f"{own}.{place}"] = None
+        name = str(own)
+        while name in ids:
+            name += f".{place}"
+        ids[name] = None
     return list(ids)
+
+
+def labelled(
+    table: Table, keys: Sequence[str], limit: int | None
+) -> list[tuple[str, dict[str, Any]]]:
+    """The first ``limit`` rows with their ids, as ``named`` gives them."""
+    return list(zip(named(table.rows, keys), table.rows, strict=True))[:limit]
 
 
 def seal(text: str) -> str:

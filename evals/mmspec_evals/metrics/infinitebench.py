@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from mmspec_evals.metrics.prefix import shared_length
 from mmspec_evals.metrics.rouge_lsum import best_rouge_lsum
 from mmspec_evals.metrics.token_f1 import characters, overlap_f1, words
 
@@ -125,9 +126,7 @@ def running_values(answer: str, label: Any, model_name: str = "") -> float:
         raise TypeError(f"the label is of type {type(label).__name__}, not a list")
     wanted = label[0] if isinstance(label[0], list) else label
     told = [int(digits) for digits in _DIGITS.findall(answer)][model_name == "gpt4" :]
-    pairs = zip(told, wanted, strict=False)
-    right = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(told), len(wanted)))
-    return right / len(wanted)
+    return shared_length(told, wanted) / len(wanted)
 
 
 def official(task: str, answer: str, label: Any, model_name: str = "") -> float:

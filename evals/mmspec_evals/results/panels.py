@@ -39,7 +39,7 @@ def panels(
     across = min(COLUMNS, len(shown))
     down = -(-len(shown) // across)
     figure, axes = sheet(down, across, (max(3.4 * across, 5.0), 3.0 * down + 0.9))
-    for axis, task in zip(axes, shown, strict=False):
+    for axis, task in zip(axes[: len(shown)], shown, strict=True):
         draw(axis, [row for row in rows if row["task"] == task])
         axis.set_title(task, fontsize=9, loc="left", color=INK)
     for axis in axes[len(shown) :]:

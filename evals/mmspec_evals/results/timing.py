@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmspec_evals.metrics.prefix import shared_length
+
 if TYPE_CHECKING:
     from mmspec_evals.results.arms import Document
     from mmspec_evals.trace import Sample, Trace
@@ -174,8 +176,7 @@ def _shared(base: Sample, method: Sample) -> tuple[float, float] | None:
     first, second = base.traces[0], method.traces[0]
     if first.ids is None or second.ids is None:
         return None
-    pairs = enumerate(zip(first.ids, second.ids, strict=False))
-    common = next((at for at, (a, b) in pairs if a != b), min(len(first.ids), len(second.ids)))
+    common = shared_length(first.ids, second.ids)
     spent = (_seconds_up_to(first, common), _seconds_up_to(second, common))
     return None if spent[0] is None or spent[1] is None else (spent[0], spent[1])
 

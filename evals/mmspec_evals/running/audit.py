@@ -14,6 +14,7 @@ import torch
 
 from mmspec.core.noise import gumbel
 from mmspec.core.sampling import is_greedy
+from mmspec_evals.metrics.prefix import shared_length
 from mmspec_evals.trace import Audit
 
 if TYPE_CHECKING:
@@ -108,9 +109,12 @@ def audit_turns(
 
     After a difference the turns that follow have other prompts, and say nothing more. ``cases`` are
     those of ``plain``.
+
+    Raises:
+        ValueError: the conversations have not the same number of turns.
     """
     found: Audit | None = None
-    for one, two, case in zip(plain, other, cases, strict=False):
+    for one, two, case in zip(plain, other, cases, strict=True):
         found = audit(one, two, case, judge, lossless=lossless, ours=ours, ulps=ulps)
         if found is None or found.kind != "exact":
             return found
@@ -127,14 +131,6 @@ def near(magnitude: float, dtype: torch.dtype, ulps: float | None = None) -> flo
         return 0.0
     spacing = torch.finfo(dtype).eps * 2.0 ** math.floor(math.log2(magnitude))
     return (ULPS[dtype] if ulps is None else ulps) * spacing
-
-
-def shared_length(one: Sequence[int], two: Sequence[int]) -> int:
-    """Leading ids that two answers have in common."""
-    for index, (left, right) in enumerate(zip(one, two, strict=False)):
-        if left != right:
-            return index
-    return min(len(one), len(two))
 
 
 def _drawn(row: np.ndarray, case: Case, common: int, seed: int) -> np.ndarray:

@@ -61,7 +61,7 @@ class Draft:
         if any(isinstance(part, Picture) for turn in self.turns for part in turn):
             raise UnsupportedError("bare text cannot hold a picture")
         turns = ["".join(_words(turn)) for turn in self.turns]
-        said = [turn + answer for turn, answer in zip(turns, self.answers, strict=False)]
+        said = [turn + answer for turn, answer in zip(turns[:-1], self.answers, strict=True)]
         return (self.doc.system or "") + "".join(said) + turns[-1]
 
     def trimmable(self) -> bool:

@@ -81,6 +81,7 @@ def settle(given: Mapping[str, Any], file: Path | None) -> Settings:
         if isinstance(values.get(name), str):
             values[name] = read(values[name])
     try:
+        # Flags arrive as text: "20" may become a number. Unknown names are refused all the same.
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise PlanError(f"settings: {error}") from error

@@ -30,9 +30,8 @@ def load(want: Want) -> Corpus:
     table = official.wanted(want, "custom", ("custom", "data", "test", "train"))
     assert want.data is not None
     folder = want.data if want.data.is_dir() else want.data.parent
-    ids = official.named(table.rows, IDS)
     docs = []
-    for number, (name, row) in enumerate(zip(ids, table.rows, strict=True), start=1):
+    for number, (name, row) in enumerate(official.labelled(table, IDS, None), start=1):
         try:
             docs.append(document(name, row, folder))
         except DataError as error:

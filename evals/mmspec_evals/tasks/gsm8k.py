@@ -34,11 +34,9 @@ def load(want: Want) -> Corpus:
         DataError: no file, or a row whose answer ends in no number.
     """
     table = official.wanted(want, "gsm8k", ("test", "gsm8k", "main"))
-    ids = official.named(table.rows, ("id",))
+    rows = official.labelled(table, ("id",), want.limit)
     return Corpus(
-        docs=tuple(
-            _doc(name, row, table) for name, row in zip(ids[: want.limit], table.rows, strict=False)
-        ),
+        docs=tuple(_doc(name, row, table) for name, row in rows),
         kind="official",
         path=table.path,
         sha256=table.sha256,

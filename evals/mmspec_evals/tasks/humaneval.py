@@ -33,11 +33,9 @@ def load(want: Want) -> Corpus:
     table = official.wanted(
         want, "humaneval", ("HumanEval", "humaneval", "openai_humaneval", "test")
     )
-    ids = official.named(table.rows, ("task_id",))
+    rows = official.labelled(table, ("task_id",), want.limit)
     return Corpus(
-        docs=tuple(
-            _doc(name, row, table) for name, row in zip(ids[: want.limit], table.rows, strict=False)
-        ),
+        docs=tuple(_doc(name, row, table) for name, row in rows),
         kind="official",
         path=table.path,
         sha256=table.sha256,

@@ -74,13 +74,10 @@ def load(want: Want, dataset: str, even: bool) -> Corpus:
             raise DataError(f"the templates in {want.prompts} have none for {dataset}")
         template = templates[dataset]
         cap = prompts.official(want.prompts, "config/dataset2maxlen.json").get(dataset, cap)
-    ids = official.named(table.rows, ("_id", "id"))
+    rows = official.labelled(table, ("_id", "id"), want.limit)
     own = {} if cap == CAPS[dataset] else {"max_new_tokens": cap}
     return Corpus(
-        docs=tuple(
-            _doc(name, row, template, own, table)
-            for name, row in zip(ids[: want.limit], table.rows, strict=False)
-        ),
+        docs=tuple(_doc(name, row, template, own, table) for name, row in rows),
         kind="official",
         path=table.path,
         sha256=table.sha256,

@@ -36,12 +36,9 @@ def load(want: Want) -> Corpus:
     template = OWN
     if want.prompts is not None:
         template = prompts.official(want.prompts, "prompts/0shot.txt")
-    ids = official.named(table.rows, ("_id", "id"))
+    rows = official.labelled(table, ("_id", "id"), want.limit)
     return Corpus(
-        docs=tuple(
-            _doc(name, row, template, table)
-            for name, row in zip(ids[: want.limit], table.rows, strict=False)
-        ),
+        docs=tuple(_doc(name, row, template, table) for name, row in rows),
         kind="official",
         path=table.path,
         sha256=table.sha256,

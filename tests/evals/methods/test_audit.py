@@ -9,7 +9,8 @@ import torch
 from evals.methods import folders
 from mmspec_evals.methods.build import build_methods
 from mmspec_evals.methods.models import Models
-from mmspec_evals.running.audit import audit, audit_turns, near, shared_length
+from mmspec_evals.metrics.prefix import shared_length
+from mmspec_evals.running.audit import audit, audit_turns, near
 from mmspec_evals.running.judge import EngineJudge
 from mmspec_evals.trace import Seconds, Trace
 
