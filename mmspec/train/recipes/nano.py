@@ -166,10 +166,10 @@ def _copied_tokenizer(source: Path, folder: Path) -> PreTrainedTokenizerFast:
 
 def _numbered(phases: tuple[Phase, ...]) -> list[Phase]:
     """The phases, each knowing how many steps came before it: no two read the same examples."""
-    starts = accumulate((phase.steps for phase in phases), initial=0)
+    starts = accumulate((phase.steps for phase in phases[:-1]), initial=0)
     return [
         msgspec.structs.replace(phase, first_step=first)
-        for phase, first in zip(phases, starts, strict=False)
+        for phase, first in zip(phases, starts, strict=True)
     ]
 
 

@@ -88,8 +88,8 @@ def _question(task: str, row: dict[str, Any], name: str) -> Question:
     ask = row.get("input") or ""
     if not isinstance(context, str) or not isinstance(ask, str):
         raise TypeError("context and input must be texts")
-    options = tuple(map(str, row.get("options") or ()))
-    if task in _CHOICES and len(options) < 4:
+    options = tuple(map(str, row.get("options") or ())) if task in _CHOICES else ()
+    if task in _CHOICES and len(options) != 4:
         raise ValueError(f"a choice has four options, not {len(options)}")
     answer = row["answer"]
     made = tuple((key, row[key]) for key in ("tokens", "depth") if row.get(MADE) and key in row)

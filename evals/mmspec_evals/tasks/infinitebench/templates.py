@@ -114,7 +114,8 @@ def _family(file: Path, family: str) -> dict[str, str]:
 
 def _words(task: str, row: Question) -> dict[str, str]:
     """What InfiniteBench puts into a template of the task, the context apart."""
-    words = {f"OPTION_{letter}": text for letter, text in zip("ABCD", row.options, strict=False)}
+    letters = "ABCD"[: len(row.options)]
+    words = {f"OPTION_{at}": text for at, text in zip(letters, row.options, strict=True)}
     words |= {"input": row.ask, "question": row.ask}
     if task == "code_run":
         call = _CALL.search(row.ask)

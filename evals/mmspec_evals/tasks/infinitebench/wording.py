@@ -108,7 +108,7 @@ def worded(
     """The parts of a prompt; only the context may be shortened."""
     words = wordings[task]
     after = words.chat if style == "chat" else words.open
-    options = dict(zip("ABCD", row.options, strict=False))
+    options = dict(zip("ABCD"[: len(row.options)], row.options, strict=True))
     ends = (words.before, after.format(ask=row.ask, **options))
     parts = (Text(ends[0]), Text(row.context, trim=True), Text(ends[1]))
     return tuple(part for part in parts if part.text)
