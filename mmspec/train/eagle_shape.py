@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import torch
 
 from mmspec.text.eagle_config import EagleConfig, Rope
 from mmspec.train.guards import GuardError
+from mmspec.train.memory import Memory, trained, weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mmspec.train.capture import FrozenTarget
     from mmspec.train.eagle_stage import Plan
 
-GIB = 1 << 30
 CALM = 0.5  # of the target's norm: a new drafter that is sure of itself is wrong at great cost
 
 
@@ -38,21 +38,6 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     intermediate: int | None = None
     confidence: bool = True
     start: Literal["target", "fresh"] = "target"
-
-
-class Memory(NamedTuple):
-    """Bytes a training process needs; activations are an estimate from above."""
-
-    target: int
-    drafter: int
-    optimizer: int
-    activations: int
-    logits: int
-
-    def table(self) -> str:
-        """One line a part, in GiB."""
-        rows = [f"{name:<12}{size / GIB:9.3f} GiB" for name, size in self._asdict().items()]
-        return "\n".join([*rows, f"{'sum':<12}{sum(self) / GIB:9.3f} GiB"])
 
 
 def default_layers(count: int) -> tuple[int, ...]:
@@ -114,13 +99,6 @@ def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) ->
     """
     text, reading, mix = spec.get_text_config(), plan.reading, plan.mix
     config = network.config
-    with torch.device("meta"):
-        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText  # noqa: PLC0415
-
-        seeing = "text_config" in spec.sub_configs
-        kind = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
-        count = sum(p.numel() for p in kind.from_config(spec).parameters())
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     tokens = reading.rows * reading.width
     width = 2 if reading.bf16 else 4
     a_slot = 2 * (config.hidden + config.target_hidden) + 3 * config.heads * config.head_dim
@@ -130,9 +108,9 @@ def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) ->
     reads = tokens * text.hidden_size * width * (len(config.layers) + 8)
     wide = min(mix.chunk, tokens) * 4 * (2 * config.vocabulary + 4 * config.said)
     return Memory(
-        target=count * bytes_a_weight,
-        drafter=trained * 8,  # weights and gradients in fp32
-        optimizer=trained * 12,  # master copy and two moments
+        target=weights(spec) * bytes_a_weight,
+        drafter=trained(network) * 8,  # weights and gradients in fp32
+        optimizer=trained(network) * 12,  # master copy and two moments
         activations=drafts + masks + reads,
         logits=wide,
     )

@@ -5,7 +5,7 @@ Axes: B rows, S slots, K steps, N slots that are learned from, V draft vocabular
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 import torch
@@ -14,6 +14,7 @@ from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from mmspec.train import chain, losses
+from mmspec.train.losses import Distance
 from mmspec.train.unroll import Body, pick, unroll
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         chunk: slots whose logits exist at once.
     """
 
-    distance: Literal["hybrid", "kl", "tv", "tvd++"] = "hybrid"
+    distance: Distance = "hybrid"
     eta: float = 3.0
     ranking: float = 0.1
     top: int = 10
@@ -126,12 +127,12 @@ class Lesson(nn.Module):
             at = valid[step]
             best = self._body.logits(states[at]).argmax(-1)
             best = best if self._kept is None else self._kept[best]
-            right[step, row[at], slots[at]] = best == following[at]
+            right[step, row[at], slots[at] + 2] = best == following[at]
         at = valid[0]
         final = pick(captured.final, slots + 1)[at]
         law = losses.law(self._target.logits(final), self._kept)
         overlap = losses.overlap(law.log_p, _log_law(self._body, said[0][at]), law.mass)
-        passes = [one for line in range(len(rows.tokens)) for one in _walks(rows, right, line)]
+        passes = [one.passes for one in chain.decode(rows, right)]
         return passes, torch.stack([overlap.sum(), overlap.new_tensor(len(overlap))])
 
     @property
@@ -182,15 +183,7 @@ class Lesson(nn.Module):
     def _each(self, law: Law, log_q: Tensor, state: Tensor, share: float) -> Tensor:
         """Loss of every slot, [N]."""
         mix = self.mix
-        match mix.distance:
-            case "hybrid":
-                each = losses.hybrid(law.log_p, log_q, law.mass, share)
-            case "kl":
-                each = law.mass * losses.kl(law.log_p, log_q)
-            case "tv":
-                each = losses.total_variation(law.log_p, log_q, law.mass)
-            case "tvd++":
-                each = losses.tvd_plus_plus(law.log_p, log_q, law.mass)
+        each = losses.distance(mix.distance, law, log_q, share)
         if mix.ranking:
             each = each + mix.ranking * law.mass * losses.list_mle(law.log_p, log_q, mix.top)
         if mix.confidence:
@@ -200,34 +193,7 @@ class Lesson(nn.Module):
         return each
 
 
-class _Span(NamedTuple):
-    start: int
-    prompt: int
-    response: int
-
-
 def _log_law(network: Network, states: Tensor) -> Tensor:
     """The drafter's law, [N, V], in float32 (float64 where it is)."""
     logits = network.logits(states)
     return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
-
-
-def _walks(rows: PackedRows, right: Tensor, row: int) -> list[Passes]:
-    """Every greedy sample of one row, decoded."""
-    told = []
-    for span in _spans(rows, row):
-        slots = right[:, row, span.start : span.start + span.prompt + span.response]
-        told.append(chain.walk(slots.cpu().numpy(), span.prompt, span.response))
-    return told
-
-
-def _spans(rows: PackedRows, row: int) -> list[_Span]:
-    """Where the row's greedy samples lie."""
-    sample, learned = rows.sample[row], rows.learned[row]
-    told = []
-    for number in range(int(sample.max()) + 1):
-        mine = (sample == number).nonzero().squeeze(1)
-        if bool(rows.greedy[row, mine[0]]):
-            response = int(learned[mine].sum())
-            told.append(_Span(int(mine[0]), len(mine) - response, response))
-    return told

@@ -8,11 +8,13 @@ q the drafter's.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, smooth_l1_loss
+
+Distance = Literal["hybrid", "kl", "reverse-kl", "tv", "tvd++"]
 
 
 class Law(NamedTuple):
@@ -60,6 +62,14 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
+def reverse_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(q || p) = sum q (log q - log p) of two [N, V] laws, [N].
+
+    It drops tokens of p rather than invent any (MiniLLM, arXiv:2306.08543).
+    """
+    return kl(log_q, log_p)
+
+
 def overlap(log_p: Tensor, log_q: Tensor, mass: Tensor) -> Tensor:
     """Sum of min(p, q): the most any rule can accept of one drafted token, [N]."""
     return torch.minimum(mass[:, None] * log_p.exp(), log_q.exp()).sum(-1)
@@ -85,6 +95,25 @@ def hybrid(log_p: Tensor, log_q: Tensor, mass: Tensor, share: float) -> Tensor:
     KL is weighted by the mass inside, as it is where p is cut and not renormalised.
     """
     return share * mass * kl(log_p, log_q) + (1 - share) * total_variation(log_p, log_q, mass)
+
+
+def distance(kind: Distance, law: Law, log_q: Tensor, share: float) -> Tensor:
+    """The chosen distance of the drafter's law from the target's, [N].
+
+    Args:
+        share: weight of KL in ``hybrid``; the others do without.
+    """
+    match kind:
+        case "hybrid":
+            return hybrid(law.log_p, log_q, law.mass, share)
+        case "kl":
+            return law.mass * kl(law.log_p, log_q)
+        case "reverse-kl":
+            return law.mass * reverse_kl(law.log_p, log_q)
+        case "tv":
+            return total_variation(law.log_p, log_q, law.mass)
+        case "tvd++":
+            return tvd_plus_plus(law.log_p, log_q, law.mass)
 
 
 def list_mle(log_p: Tensor, log_q: Tensor, count: int = 10) -> Tensor:

@@ -31,6 +31,14 @@ def test_kl_tv_and_overlap_of_two_known_laws():
     assert losses.overlap(p, q, one).item() == pytest.approx(0.75)
 
 
+def test_reverse_kl_is_kl_with_the_laws_exchanged():
+    p, q = logs([0.5, 0.25, 0.25]), logs([0.125, 0.75, 0.125])
+    want = 0.125 * math.log(1 / 4) + 0.75 * math.log(3) + 0.125 * math.log(1 / 2)
+    assert losses.reverse_kl(p, q).item() == pytest.approx(want)
+    told = losses.law(p, None)
+    assert losses.distance("reverse-kl", told, q, 0.0).item() == losses.reverse_kl(p, q).item()
+
+
 def test_a_cut_vocabulary_keeps_count_of_what_it_lost():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64).log() + 7
     told = losses.law(logits, torch.tensor([2, 1]))
@@ -73,6 +81,7 @@ def test_total_variation_and_overlap_make_one(seed):
     "loss",
     [
         lambda p, q, m: losses.kl(p, q),
+        lambda p, q, m: losses.reverse_kl(p, q),
         lambda p, q, m: losses.cross_entropy(p, q),
         losses.total_variation,
         losses.overlap,
@@ -81,7 +90,7 @@ def test_total_variation_and_overlap_make_one(seed):
         lambda p, q, m: losses.confidence(q[:, 0], m, 6.0),
         lambda p, q, m: losses.features(q, p),
     ],
-    ids=["kl", "ce", "tv", "overlap", "hybrid", "list", "confidence", "features"],
+    ids=["kl", "reverse-kl", "ce", "tv", "overlap", "hybrid", "list", "confidence", "features"],
 )
 def test_gradients_are_those_of_finite_differences(loss):
     p, q = laws(5)

@@ -171,9 +171,10 @@ def decode(right, prompt, response):
     """Passes of greedy chain drafting, by playing it out."""
     told, passes, deepest = 0, 0, len(right)
     while told < response:
-        origin = prompt + told - 2
-        drafts = [bool(right[k][origin + k]) for k in range(deepest)
-                  if origin >= 0 and origin + k + 2 < prompt + response]  # fmt: skip
+        first = prompt + told
+        drafts = [
+            bool(right[k][first + k]) for k in range(deepest) if first + k < prompt + response
+        ]
         kept = drafts.index(False) if False in drafts else len(drafts)
         told = min(response, told + kept + 1)
         passes += 1

@@ -1,0 +1,55 @@
+"""Recipe files: read strictly, and told of in what they lead to."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import torch
+
+from mmspec import __version__
+from mmspec.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmspec.train.asked import Asked
+    from mmspec.train.responses import Responses
+
+Recipe = TypeVar("Recipe", bound=msgspec.Struct)
+
+
+def read(kind: type[Recipe], shipped: str, path: Path | None) -> Recipe:
+    """The recipe at ``path``, or the shipped one of that file name.
+
+    Raises:
+        ConfigError: no such file, an unknown key, a value of the wrong kind.
+    """
+    try:
+        if path is None:
+            data = resources.files("mmspec.train.recipes").joinpath(shipped).read_bytes()
+        else:
+            data = path.read_bytes()
+        return msgspec.toml.decode(data, type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path or shipped}: {error}") from error
+
+
+def provenance(
+    recipe: msgspec.Struct, seed: int, asked: Asked, answers: Responses
+) -> dict[str, object]:
+    """Where a drafter comes from: recipe, data, target, commit and versions."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "recipe": msgspec.to_builtins(recipe),
+        "seed": seed,
+        "target": asked.target,
+        "fingerprint": answers.manifest.fingerprint,
+        "questions": answers.manifest.questions,
+        "answers": len(answers),
+        "commit": commit or "unknown",
+        "mmspec": __version__,
+        "torch": str(torch.__version__),
+    }
