@@ -19,13 +19,13 @@ import torch
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
-from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
 from mmspec.model.target import Target
-from mmspec.text.eagle_children import likely_children
 from mmspec.text.eagle_load import load_network
-from mmspec.text.eagle_memory import REACH, Grove, Memories, Memory, chain_spots, chunk_spots
+from mmspec.text.eagle_memory import Memories, Memory
 from mmspec.text.eagle_rows import EagleRows, Said
+from mmspec.text.guesses import Guesses, Rules
+from mmspec.text.spots import REACH, Grove, chain_spots, chunk_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
@@ -53,13 +53,8 @@ class Eagle:
         shape = rows.config
         self.needs = Needs(layers=tuple(sorted(set(shape.layers))))
         self._config, self._rows = config, rows
-        self._stops = Stops(facts.stop_tokens)
-        self._floor = np.float32(np.log(max(config.floor, 1e-30)))
         ids = rows.network.target_ids().cpu().numpy()
-        # Columns a request may never be guessed: pictures, and what the target does not know.
-        never = np.isin(ids, sorted(facts.media_tokens)) | (ids >= facts.vocabulary)
-        self._never = torch.from_numpy(np.flatnonzero(never)).to(rows.device)
-        self._ids = ids
+        self._rules = Rules(facts, ids, config.children, config.floor)
         self._memories = Memories(
             (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
             facts.context, rows.dtype, rows.device,
@@ -93,8 +88,7 @@ class Eagle:
         if not speaks:
             return trees
         memories = [memory for memory in found if memory is not None]
-        stops = [frozenset(self._stops.of(memory.sequence).tolist()) for memory in memories]
-        growth = _Growth(self._rows, self._memories.store, memories, stops, self._guess)
+        growth = _Growth(self._rows, self._memories.store, memories, self._rules)
         roots = np.array([trees[index].tokens[0] for index in speaks])
         limits = [
             Budget(budgets[index].nodes, min(budgets[index].depth, REACH)) for index in speaks
@@ -113,9 +107,9 @@ class Eagle:
         counts = np.array([part.stop - part.start for _, part in pieces], np.int64)
         memories = [memory for memory, _ in pieces]
         if counts[0] > CHAIN:
-            spots = chunk_spots(memories[0], int(counts[0]))
+            spots = chunk_spots(memories[0].home, int(counts[0]))
         else:
-            spots = chain_spots(memories, counts)
+            spots = chain_spots([memory.home for memory in memories], counts)
         layers = self._rows.config.layers
         features = [torch.cat([seen.hidden[layer][part] for _, part in pieces]) for layer in layers]
         tokens = np.concatenate(
@@ -127,55 +121,17 @@ class Eagle:
             memory.filled += int(count)
             memory.state, memory.normed = said.states[last].clone(), said.normed[last].clone()
 
-    def _guess(
-        self,
-        said: Said,
-        level: Level,
-        paths: np.ndarray,
-        sequences: ListOf[Sequence],
-        stops: ListOf[frozenset[int]],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Children of every node, those not worth a row of the verify left out.
-
-        Args:
-            paths: float32 [F], log-probability of each node.
-            stops: ids that end each sequence's text.
-        """
-        logits = self._rows.logits(said.normed).float()
-        if len(self._never):
-            logits.index_fill_(1, self._never, -torch.inf)
-        heard = logits.cpu().numpy()
-        tokens, chances = likely_children(heard, level, sequences, self._config.children, self._ids)
-        if self._rows.config.confidence:
-            chances += self._rows.confidence(said.normed).cpu().numpy()
-        hopeless = paths[:, None] + chances < self._floor
-        if level.depth:
-            for row, (token, owner) in enumerate(
-                zip(level.tokens.tolist(), level.owner.tolist(), strict=True)
-            ):
-                if token in stops[owner]:
-                    hopeless[row] = True
-        return tokens, np.where(hopeless, np.float32(-np.inf), chances)
-
 
 class _Growth:
     """Trees of many sequences on their way up: the states of the level last expanded."""
 
     def __init__(
-        self,
-        rows: EagleRows,
-        store: torch.Tensor,
-        memories: list[Memory],
-        stops: list[frozenset[int]],
-        guess: _Guess,
+        self, rows: EagleRows, store: torch.Tensor, memories: list[Memory], rules: Rules
     ) -> None:
-        self._rows, self._store, self._memories, self._guess = rows, store, memories, guess
-        self._stops = stops
-        self._sequences = [memory.sequence for memory in memories]
-        self._grove = Grove(memories)
+        self._rows, self._store, self._memories = rows, store, memories
+        self._grove = Grove([memory.home for memory in memories])
+        self._guesses = Guesses(rules, [memory.sequence for memory in memories])
         self._said = Said(torch.empty(0), torch.empty(0))
-        self._paths = np.zeros(0, np.float32)
-        self._tokens, self._chances = np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
 
     def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
         """Say states for the level's nodes, and guess their children."""
@@ -184,28 +140,14 @@ class _Growth:
             states = [memory.state for memory in chosen if memory.state is not None]
             normed = [memory.normed for memory in chosen if memory.normed is not None]
             self._said = Said(torch.stack(states), torch.stack(normed))
-            self._paths = np.zeros(len(level.owner), np.float32)
         else:
-            above = level.parents
-            rows = torch.from_numpy(above).to(self._said.states.device)
+            rows = torch.from_numpy(level.parents).to(self._said.states.device)
             states_above = self._said.states.index_select(0, rows)
-            spots = self._grove.level(level.owner, above, level.depth)
+            spots = self._grove.level(level.owner, level.parents, level.depth)
             self._said = self._rows.run(level.tokens, states_above, spots, self._store)
-            column = (self._tokens[above] == level.tokens[:, None]).argmax(1)
-            self._paths = self._paths[above] + np.minimum(self._chances[above, column], 0.0)
-        self._tokens, self._chances = self._guess(
-            self._said, level, self._paths, self._sequences, self._stops
-        )
-        return self._tokens, self._chances
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Guess = Callable[
-        [Said, Level, np.ndarray, ListOf[Sequence], ListOf[frozenset[int]]],
-        tuple[np.ndarray, np.ndarray],
-    ]
+        logits = self._rows.logits(self._said.normed)
+        sure = self._rows.confidence(self._said.normed) if self._rows.config.confidence else None
+        return self._guesses.children(logits, level, sure)
 
 
 def build(config: Config, facts: Facts) -> Eagle:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from mmspec_kernels.attention import attend_stored, chunk_attention, tree_attention
-from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
+from mmspec_kernels.layout import ChunkLayout, TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
 
 from mmspec.model.packed import PackedLinear
 from mmspec.text.eagle_compiled import join_norms, turn
+from mmspec.text.spots import ROWS, grouped
 
 if TYPE_CHECKING:
     from mmspec.text.eagle_network import EagleNetwork
-
-ROWS = 8  # rows a linear layer sees at once, unless they are a prefill chunk
+    from mmspec.text.spots import Spots
 
 
 class Said(NamedTuple):
@@ -32,18 +32,6 @@ class Said(NamedTuple):
 
     states: Tensor
     normed: Tensor
-
-
-class Spots(NamedTuple):
-    """Where rows stand: int64 [T] slots and absolute positions, and what they read.
-
-    ``reading`` is the tree layout's own, where it has been worked out already.
-    """
-
-    slots: np.ndarray
-    positions: np.ndarray
-    layout: TreeLayout | ChunkLayout
-    reading: Reading | None = None
 
 
 class EagleRows:
@@ -85,8 +73,8 @@ class EagleRows:
         if self._head is not None:
             return self._linear(self._head, normed)
         count = len(normed)
-        grouped = self._grouped(normed)
-        return torch.cat([self.network.head_logits(group) for group in grouped])[:count]
+        said = [self.network.head_logits(group) for group in grouped(normed)]
+        return torch.cat(said)[:count]
 
     def confidence(self, normed: Tensor) -> Tensor:
         """Logarithm of the chance that what it says is accepted, float32 [T, 1]."""
@@ -188,17 +176,8 @@ class EagleRows:
 
     def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:
         """[T, K] -> [T, N], in groups."""
-        out = layer(self._grouped(x)) if self.compiled else layer(x[None])
+        out = layer(grouped(x)) if self.compiled else layer(x[None])
         return out.flatten(0, 1)[: len(x)]
-
-    def _grouped(self, x: Tensor) -> Tensor:
-        """[T, K] padded to [G, R, K]."""
-        groups = -(-len(x) // ROWS)
-        if groups * ROWS == len(x):
-            return x.view(groups, ROWS, -1)
-        padded = x.new_zeros(groups * ROWS, x.shape[1])
-        padded[: len(x)] = x
-        return padded.view(groups, ROWS, -1)
 
     def _weights(self, norm: nn.Module) -> np.ndarray:
         """A norm's weight in arithmetic form; empty for none."""

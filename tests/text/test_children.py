@@ -8,7 +8,7 @@ import torch
 from mmspec.core.grow import Level, children
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
-from mmspec.text.eagle_children import likely_children
+from mmspec.text.children import likely_children
 
 WORDS = 300
 
