@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from mmspec.train.packing import places
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -73,20 +75,46 @@ class Unrolled(NamedTuple):
     valid: Tensor
 
 
-def mask(query: tuple[Tensor, Tensor], key: tuple[Tensor, Tensor], step: int) -> Tensor:
-    """Who sees what at a step after the first: bool [B, N, S + step N].
+def attend(
+    query: Tensor, first: tuple[Tensor, Tensor], later: Sequence[tuple[Tensor, Tensor]], seen: Tensor
+) -> Tensor:
+    """Attention of the states of one step, [B, N, heads, D].
+
+    Of every later step a state sees one key, that of its own chain, which stands as many places
+    before it as steps have gone by since; so these are no matrix but a few products a state.
 
     Args:
-        query: sample and slot of every state of the later steps, int64 [B, N] each; a sample of
-            -2 is nobody's and is seen by its like alone.
-        key: the same of the keys of step 0, [B, S] each.
+        query: [B, N, heads, D].
+        first: keys and values of step 0, [B, S, kv heads, D] each; seen: bool [B, N, S], which.
+        later: keys and values of the later steps, [B, N, kv heads, D] each, the states' own last.
     """
-    behind = query[1][:, :, None] - key[1][:, None, :]
-    parts = [(query[0][:, :, None] == key[0][:, None, :]) & (behind >= step)]
-    behind = query[1][:, :, None] - query[1][:, None, :]
-    same = query[0][:, :, None] == query[0][:, None, :]
-    parts += [same & (behind == step - later) for later in range(1, step + 1)]
-    return torch.cat(parts, -1)
+    count, kv_heads = query.shape[1], first[0].shape[2]
+    # [B, kv heads, group, N, D]
+    asked = query.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4) * query.shape[-1] ** -0.5
+    key, value = (part.permute(0, 2, 1, 3) for part in first)
+    scores = [
+        (asked.flatten(2, 3) @ key.transpose(-1, -2)).unflatten(2, (-1, count))
+        .masked_fill(~seen[:, None, None], -torch.inf)
+    ]  # fmt: skip
+    chain = [
+        tuple(_shift(part, len(later) - 1 - step).permute(0, 2, 1, 3)[:, :, None] for part in pair)
+        for step, pair in enumerate(later)
+    ]
+    scores += [(asked * own_key).sum(-1, keepdim=True) for own_key, _ in chain]
+    shares = torch.cat(scores, -1).softmax(-1).to(value.dtype)
+    far = shares[..., : key.shape[2]]
+    told = (far.flatten(2, 3) @ value).unflatten(2, (-1, count))
+    for step, (_, own_value) in enumerate(chain):
+        told = told + shares[..., key.shape[2] + step, None] * own_value
+    return told.permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def _shift(rows: Tensor, places: int) -> Tensor:
+    """Rows [B, N, ...] moved towards the end; the first ones repeat."""
+    places = min(places, rows.shape[1])
+    if places == 0:
+        return rows
+    return torch.cat([rows[:, :1].expand(-1, places, *rows.shape[2:]), rows[:, :-places]], 1)
 
 
 def unroll(body: Body, rows: PackedRows, features: Sequence[Tensor], steps: int) -> Unrolled:
@@ -100,43 +128,24 @@ def unroll(body: Body, rows: PackedRows, features: Sequence[Tensor], steps: int)
     """
     tokens, positions = rows.tokens[:, 1:], rows.index[:, :-1]
     valid = chains(rows, steps)
-    slots, real = _gather(valid[0])
+    slots, real = places(valid[0])
     # Under autocast the stream stays as wide as the features: norms and sums need it.
     states = body.fuse([layer[:, :-1] for layer in features]).to(features[0].dtype)
     query, key, value = body.project(tokens, states, positions)
     place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    whole = (rows.sample[:, :-1], place)
-    sample = rows.sample.gather(1, slots)
-    some = (torch.where(real, sample, -2), slots)
-    seen = (sample[:, :, None] == whole[0][:, None, :]) & (slots[:, :, None] >= place[:, None, :])
+    same = rows.sample.gather(1, slots)[:, :, None] == rows.sample[:, None, :-1]
+    behind = slots[:, :, None] - place[:, None, :]
     tokens, positions = tokens.gather(1, slots), positions.gather(1, slots)
-    query, states = pick(query, slots), pick(states, slots)
-    keys, values, said = [key], [value], list[Tensor]()
+    query, states, first = pick(query, slots), pick(states, slots), (key, value)
+    later, said = list[tuple[Tensor, Tensor]](), list[Tensor]()
     for step in range(steps):
         if step:
-            states = torch.cat([torch.zeros_like(said[-1][:, :1]), said[-1][:, :-1]], 1)
+            states = _shift(said[-1], 1)
             query, key, value = body.project(tokens, states, positions)
-            keys.append(key)
-            values.append(value)
-            seen = mask(some, whole, step)
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            torch.cat(keys, 1).transpose(1, 2),
-            torch.cat(values, 1).transpose(1, 2),
-            attn_mask=seen[:, None],
-            enable_gqa=query.shape[2] != key.shape[2],
-        ).transpose(1, 2)
+            later.append((key, value))
+        attended = attend(query, first, later, same & (behind >= step))
         said.append(body.finish(tokens, states, attended))
     return Unrolled(said, slots, valid.gather(2, slots.expand(steps, -1, -1)) & real)
-
-
-def _gather(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of True in each row of [B, S], int64 [B, N], and which of them are no padding."""
-    count = chosen.sum(1)
-    width = max(1, int(count.max()))
-    order = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :width]
-    real = torch.arange(width, device=chosen.device) < count[:, None]
-    return torch.where(real, order, 0), real
 
 
 def pick(rows: Tensor, slots: Tensor) -> Tensor:

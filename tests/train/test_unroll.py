@@ -13,7 +13,7 @@ from mmspec.core.request import Prompt
 from mmspec.model.families.text import TextFamily
 from mmspec.train import chain
 from mmspec.train.packing import Sample, pack
-from mmspec.train.unroll import chains, mask, unroll
+from mmspec.train.unroll import attend, chains, unroll
 
 STEPS, HIDDEN, HEADS, KV, SIZE, WORDS = 5, 12, 4, 2, 6, 20
 
@@ -157,14 +157,34 @@ def test_no_draft_looks_at_what_decoding_does_not_know():
     assert (grad[0, 6:] == 0).all()
 
 
-def test_masks_by_hand():
-    whole = (torch.tensor([[0, 0, 0, 1]]), torch.tensor([[0, 1, 2, 3]]))
-    some = (torch.tensor([[0, 0, -2]]), torch.tensor([[1, 2, 0]]))  # slots 1 and 2, and nobody
-    assert mask(some, whole, 1)[0].int().tolist() == [
-        [1, 0, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1],
-    ]  # fmt: skip
-    # Step 2 of slot 2 began at slot 0: it sees slot 0, step 1 at slot 1, and itself.
-    assert mask(some, whole, 2)[0, 1].int().tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1, 0]
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_chain_attends_as_a_dense_mask_says(steps):
+    """The few products of a chain against one softmax over all keys of all steps."""
+    rows, count, whole, heads, kv_heads, width = 2, 4, 7, 4, 2, 8
+    draw = torch.Generator().manual_seed(3)
+
+    def some(*shape):
+        return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+    query = some(rows, count, heads, width)
+    first = some(rows, whole, kv_heads, width), some(rows, whole, kv_heads, width)
+    later = [
+        (some(rows, count, kv_heads, width), some(rows, count, kv_heads, width))
+        for _ in range(steps)
+    ]
+    seen = torch.rand((rows, count, whole), generator=draw) < 0.6
+    seen[:, :, 0] = True
+    fast = attend(query, first, later, seen)
+    keys = torch.cat([first[0], *(key for key, _ in later)], 1)
+    values = torch.cat([first[1], *(value for _, value in later)], 1)
+    ahead = torch.arange(count)[:, None] - torch.arange(count)
+    own = [(ahead == steps - 1 - step).expand(rows, -1, -1) for step in range(steps)]
+    slow = torch.nn.functional.scaled_dot_product_attention(
+        query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2),
+        attn_mask=torch.cat([seen, *own], -1)[:, None], enable_gqa=True,
+    ).transpose(1, 2)  # fmt: skip
+    reach = max(0, steps - 1)  # the first states have no chain so long
+    assert torch.allclose(fast[:, reach:], slow[:, reach:], atol=1e-12)
 
 
 def decode(right, prompt, response):
