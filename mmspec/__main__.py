@@ -117,8 +117,9 @@ def _show(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def _train(options: argparse.Namespace, rest: list[str]) -> int:
-    module_name = f"mmspec.train.recipes.{options.recipe}"
-    if not options.recipe.isidentifier() or not importlib.util.find_spec(module_name):
+    name = options.recipe.replace("-", "_")
+    module_name = f"mmspec.train.recipes.{name}"
+    if not name.isidentifier() or not importlib.util.find_spec(module_name):
         raise ConfigError(f"no training recipe named {options.recipe!r}")
     status: int = importlib.import_module(module_name).main(rest)
     return status

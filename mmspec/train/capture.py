@@ -16,6 +16,7 @@ import torch
 
 from mmspec.model.families.find import find_family
 from mmspec.train.guards import GuardError
+from mmspec.train.packing import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,7 +90,7 @@ class FrozenTarget:
                 stack.callback(hook.remove)
             final = decoder(
                 inputs_embeds=embeds,
-                attention_mask=self._masks(rows),
+                attention_mask=masks(self.config, rows.sample),
                 position_ids=rows.positions,
                 use_cache=False,
                 **extra,
@@ -111,17 +112,22 @@ class FrozenTarget:
         """The target's logits [N, V] of normed hidden states [N, H]."""
         return self.family.head(final.to(self.model.lm_head.weight.dtype))
 
-    def _masks(self, rows: PackedRows) -> Tensor | dict[str, Tensor]:
-        """Who sees whom, [B, 1, T, T]; per kind of layer where the model has several."""
-        whole = rows.visible()[:, None]
-        width: int | None = getattr(self.config, "sliding_window", None)
-        near = whole
-        if width is not None:
-            place = torch.arange(whole.shape[-1], device=whole.device)
-            near = whole & (place[:, None] - place < width)
-        if self.config.model_type in _MASK_A_KIND:
-            return {"full_attention": whole, "sliding_attention": near}
-        return near
+
+def masks(config: Any, sample: Tensor) -> Tensor | dict[str, Tensor]:
+    """Who sees whom in packed rows, bool [B, 1, T, T]; per kind of layer where there are several.
+
+    Args:
+        config: of the decoder. sample: int64 [B, T], which sample of its row a token is of.
+    """
+    whole = visible(sample)[:, None]
+    width: int | None = getattr(config, "sliding_window", None)
+    near = whole
+    if width is not None:
+        place = torch.arange(whole.shape[-1], device=whole.device)
+        near = whole & (place[:, None] - place < width)
+    if config.model_type in _MASK_A_KIND:
+        return {"full_attention": whole, "sliding_attention": near}
+    return near
 
 
 def _see(embeds: Tensor, rows: PackedRows, encoded: list[Encoded]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mmspec.train.loop import Optimizer
+
+PATIENCE = timedelta(days=1)  # of processes that wait while the first one writes answers
 
 
 class Course(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +92,7 @@ def join_crew(device: str) -> Crew:
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     return Crew(dist.get_rank(), size)
 
 
@@ -100,7 +103,7 @@ class Lesson(loop.Stage, Protocol):
         """Within it, forward and backward leave gradients unshared between processes."""
 
     def trial(self) -> Mapping[str, float]:
-        """Numbers on held-out text."""
+        """Numbers on held-out text; those called ``NAME/KIND`` are recorded and not shown."""
 
     def keep(self, step: int, trial: Mapping[str, float]) -> None:
         """Write the drafter's checkpoint folder."""
@@ -132,7 +135,8 @@ def run(
             if tries:
                 tried = lesson.trial()
             if crew.leads:
-                ticker.tick(done, tokens, {"loss": seen["loss"][-1], **tried})
+                whole = {name: value for name, value in tried.items() if "/" not in name}
+                ticker.tick(done, tokens, {"loss": seen["loss"][-1], **whole})
             if tries or done % course.log == 0:
                 row = {"step": done, "rate": lesson.rate(step)} | _means(seen, crew)
                 row |= {"tokens_per_s": ticker.speed, "left_s": ticker.left(done)}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from mmspec.train import chain, losses
@@ -18,12 +17,14 @@ from mmspec.train.losses import Distance
 from mmspec.train.unroll import Body, pick, unroll
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mmspec.train.capture import Captured, FrozenTarget
     from mmspec.train.chain import Passes
     from mmspec.train.losses import Law
     from mmspec.train.packing import PackedRows
 
-COLUMNS = ("loss", "ce", "kl", "overlap", "accepted", "mass")
+COLUMNS = ("loss", *losses.SHOWN)
 
 
 class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +39,9 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         features: weight of smooth L1 between a state and the next slot's fused true feature.
         unroll: steps K. decay: weight of step k is decay^k.
         momentum: of the running acceptance.
-        chunk: slots whose logits exist at once.
+        chunk: slots whose logits exist at once, and are made again in backward; 0: all of them,
+            once, which is faster where they fit.
+        compiled: fuse the losses' many small steps (torch.compile; a minute at the start).
     """
 
     distance: Distance = "hybrid"
@@ -52,6 +55,7 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decay: float = 0.8
     momentum: float = 0.95
     chunk: int = 1024
+    compiled: bool = False
 
 
 class Network(Body, Protocol):
@@ -83,6 +87,9 @@ class Lesson(nn.Module):
         self.network = network
         self.mix = mix
         self._target, self._kept = target, kept
+        self._each_part: Callable[..., Tensor] = self._sums
+        if mix.compiled:
+            self._each_part = torch.compile(self._sums, dynamic=True)
         self.register_buffer("running", torch.zeros(mix.unroll))
 
     def forward(self, rows: PackedRows, captured: Captured) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,14 +100,16 @@ class Lesson(nn.Module):
         where = valid[0].nonzero().squeeze(1)
         final = pick(captured.final, slots + 1).flatten(0, 1)
         true = self._truth(features, slots) if self.mix.features else None
-        shares = [losses.hybrid_share(near, self.mix.eta) for near in self.running.tolist()]
+        shares = losses.hybrid_share(self.running, self.mix.eta)
         total = final.new_zeros((self.mix.unroll, len(COLUMNS)), dtype=torch.float32)
-        for part in where.split(self.mix.chunk):
+        for part in where.split(self.mix.chunk or len(where)):
             states = [state.flatten(0, 1)[part] for state in said]
-            total = total + checkpoint(
-                self._sums, shares, final[part], valid[:, part],
-                None if true is None else true[part], *states, use_reentrant=False,
-            )  # fmt: skip
+            given = (shares, final[part], valid[:, part], None if true is None else true[part])
+            if self.mix.chunk:
+                made = checkpoint(self._each_part, *given, *states, use_reentrant=False)
+            else:
+                made = self._each_part(*given, *states)
+            total = total + made
         counts = valid.sum(1)
         means = total / counts.clamp_min(1)[:, None]
         share = self.mix.decay ** torch.arange(self.mix.unroll, device=means.device)
@@ -131,7 +140,8 @@ class Lesson(nn.Module):
         at = valid[0]
         final = pick(captured.final, slots + 1)[at]
         law = losses.law(self._target.logits(final), self._kept)
-        overlap = losses.overlap(law.log_p, _log_law(self._body, said[0][at]), law.mass)
+        log_q = losses.log_law(self._body.logits(said[0][at]))
+        overlap = losses.overlap(law.log_p, log_q, law.mass)
         passes = [one.passes for one in chain.decode(rows, right)]
         return passes, torch.stack([overlap.sum(), overlap.new_tensor(len(overlap))])
 
@@ -151,7 +161,7 @@ class Lesson(nn.Module):
 
     def _sums(
         self,
-        shares: list[float],
+        shares: Tensor,
         final: Tensor,
         valid: Tensor,
         true: Tensor | None,
@@ -164,23 +174,17 @@ class Lesson(nn.Module):
         law = losses.law(self._target.logits(final), self._kept)
         rows = []
         for step, (state, at) in enumerate(zip(states, valid, strict=True)):
-            log_q = _log_law(self._body, state)
+            log_q = losses.log_law(self._body.logits(state))
             weight = at.float()
             each = self._each(law, log_q, state, shares[step])
             if true is not None:
                 each = each + self.mix.features * losses.features(state.float(), true.float())
             with torch.no_grad():
-                shown = (
-                    law.mass * losses.cross_entropy(law.log_p, log_q),
-                    law.mass * losses.kl(law.log_p, log_q),
-                    losses.overlap(law.log_p, log_q, law.mass),
-                    losses.accepted(law.log_p, log_q, law.inside),
-                    law.mass,
-                )
+                shown = losses.shown(law, log_q)
             rows.append(torch.stack([(weight * values).sum() for values in (each, *shown)]))
         return torch.stack(rows)
 
-    def _each(self, law: Law, log_q: Tensor, state: Tensor, share: float) -> Tensor:
+    def _each(self, law: Law, log_q: Tensor, state: Tensor, share: Tensor) -> Tensor:
         """Loss of every slot, [N]."""
         mix = self.mix
         each = losses.distance(mix.distance, law, log_q, share)
@@ -191,9 +195,3 @@ class Lesson(nn.Module):
             said = self._body.confidence(state).float()
             each = each + mix.confidence * losses.confidence(said, label, mix.rejection)
         return each
-
-
-def _log_law(network: Network, states: Tensor) -> Tensor:
-    """The drafter's law, [N, V], in float32 (float64 where it is)."""
-    logits = network.logits(states)
-    return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)

@@ -7,7 +7,6 @@ q the drafter's.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, smooth_l1_loss
 
 Distance = Literal["hybrid", "kl", "reverse-kl", "tv", "tvd++"]
+SHOWN = ("ce", "kl", "overlap", "accepted", "mass")
 
 
 class Law(NamedTuple):
@@ -37,7 +37,7 @@ def law(logits: Tensor, kept: Tensor | None) -> Law:
     Args:
         kept: int64 [V], the target id of every draft id; None: the vocabularies are one.
     """
-    whole = log_softmax(logits.to(_wide(logits)), -1)
+    whole = log_law(logits)
     if kept is None:
         ones = torch.ones_like(whole[:, 0])
         return Law(whole, ones, ones.bool())
@@ -45,6 +45,12 @@ def law(logits: Tensor, kept: Tensor | None) -> Law:
     log_mass = part.logsumexp(-1)
     inside = part.amax(-1) >= whole.amax(-1)
     return Law(part - log_mass[:, None], log_mass.exp(), inside)
+
+
+def log_law(logits: Tensor) -> Tensor:
+    """Log-probabilities [N, V], in float32 (float64 where the logits are)."""
+    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return log_softmax(logits.to(wide), -1)
 
 
 def mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -84,12 +90,12 @@ def total_variation(log_p: Tensor, log_q: Tensor, mass: Tensor) -> Tensor:
     return (inside + 1 - mass) / 2
 
 
-def hybrid_share(acceptance: float, eta: float) -> float:
-    """Weight of KL beside TV at a running acceptance, exp(-eta a): far off, KL leads better."""
-    return math.exp(-eta * acceptance)
+def hybrid_share(acceptance: Tensor, eta: float) -> Tensor:
+    """Weight of KL beside TV at running acceptances, exp(-eta a): far off, KL leads better."""
+    return torch.exp(-eta * acceptance)
 
 
-def hybrid(log_p: Tensor, log_q: Tensor, mass: Tensor, share: float) -> Tensor:
+def hybrid(log_p: Tensor, log_q: Tensor, mass: Tensor, share: float | Tensor) -> Tensor:
     """Mix of KL, weighted ``share``, and TV, weighted 1 - share, [N].
 
     KL is weighted by the mass inside, as it is where p is cut and not renormalised.
@@ -97,7 +103,7 @@ def hybrid(log_p: Tensor, log_q: Tensor, mass: Tensor, share: float) -> Tensor:
     return share * mass * kl(log_p, log_q) + (1 - share) * total_variation(log_p, log_q, mass)
 
 
-def distance(kind: Distance, law: Law, log_q: Tensor, share: float) -> Tensor:
+def distance(kind: Distance, law: Law, log_q: Tensor, share: float | Tensor) -> Tensor:
     """The chosen distance of the drafter's law from the target's, [N].
 
     Args:
@@ -170,6 +176,17 @@ def accepted(log_p: Tensor, log_q: Tensor, inside: Tensor) -> Tensor:
     return (inside & (log_p.argmax(-1) == log_q.argmax(-1))).to(log_q.dtype)
 
 
+def shown(law: Law, log_q: Tensor) -> tuple[Tensor, ...]:
+    """What is told of a law beside the loss, [N] each, in the order of ``SHOWN``."""
+    return (
+        law.mass * cross_entropy(law.log_p, log_q),
+        law.mass * kl(law.log_p, log_q),
+        overlap(law.log_p, log_q, law.mass),
+        accepted(law.log_p, log_q, law.inside),
+        law.mass,
+    )
+
+
 def confidence(said: Tensor, label: Tensor, rejection_weight: float = 1.0) -> Tensor:
     """Binary cross-entropy of a confidence head's logits [N], [N].
 
@@ -180,7 +197,3 @@ def confidence(said: Tensor, label: Tensor, rejection_weight: float = 1.0) -> Te
     """
     each = binary_cross_entropy_with_logits(said, label, reduction="none")
     return each * (label + (1 - label) * rejection_weight)
-
-
-def _wide(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32

@@ -30,11 +30,13 @@ class Sample:
     Attributes:
         response: int64 [R], as the target said it, its stop token included.
         greedy: whether every token of it was the target's most likely one.
+        kind: of the question.
     """
 
     prompt: Prompt
     response: np.ndarray
     greedy: bool = True
+    kind: str = ""
 
     def __len__(self) -> int:
         return len(self.prompt.ids) + len(self.response)
@@ -76,10 +78,15 @@ class PackedRows:
         """Tokens that are not padding."""
         return int((self.sample >= 0).sum())
 
-    def visible(self) -> Tensor:
-        """Which key (last axis) each query sees, bool [B, T, T]; padding sees padding."""
-        same = self.sample[:, :, None] == self.sample[:, None, :]
-        return same & torch.ones_like(same[0]).tril()
+
+def visible(sample: Tensor) -> Tensor:
+    """Which key (last axis) each query sees, bool [B, T, T]; padding sees padding.
+
+    Args:
+        sample: int64 [B, T], which sample of its row a token is of.
+    """
+    same = sample[:, :, None] == sample[:, None, :]
+    return same & torch.ones_like(same[0]).tril()
 
 
 def pack(rows: Sequence[Sequence[Sample]], width: int, family: Family, device: str) -> PackedRows:
@@ -149,3 +156,12 @@ def arrange(lengths: Sequence[int], width: int, seed: int) -> list[list[int]]:
     full += [members for members, _ in open_rows]
     random.Random(seed + 1).shuffle(full)
     return full
+
+
+def places(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of True in each row of [B, S], int64 [B, N], and which of them are no padding."""
+    count = chosen.sum(1)
+    width = max(1, int(count.max()))
+    order = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :width]
+    real = torch.arange(width, device=chosen.device) < count[:, None]
+    return torch.where(real, order, 0), real

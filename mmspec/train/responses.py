@@ -139,7 +139,8 @@ class Responses:
                 f"answer {record.index} was given to another prompt: tokenizer, template or "
                 "picture settings have changed since it was written"
             )
-        return Sample(prompt, np.array(record.response, np.int64), record.temperature == 0)
+        response = np.array(record.response, np.int64)
+        return Sample(prompt, response, record.temperature == 0, record.kind)
 
 
 def _read(folder: Path) -> Iterator[Record]:

@@ -76,7 +76,10 @@ class Unrolled(NamedTuple):
 
 
 def attend(
-    query: Tensor, first: tuple[Tensor, Tensor], later: Sequence[tuple[Tensor, Tensor]], seen: Tensor
+    query: Tensor,
+    first: tuple[Tensor, Tensor],
+    later: Sequence[tuple[Tensor, Tensor]],
+    seen: Tensor,
 ) -> Tensor:
     """Attention of the states of one step, [B, N, heads, D].
 

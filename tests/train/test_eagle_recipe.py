@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from answered import Answers
 from rich.console import Console
 from running import engine, reported
 
@@ -43,32 +44,6 @@ PLAN = Plan(
     ),
     reading=Reading(rows=8, width=96, held_out=8, bf16=False),
 )
-
-
-class Answers:
-    """Eight greedy answers of a sharpened tiny model, once to learn and once held out."""
-
-    def __init__(self, name):
-        self.model = copy.deepcopy(tiny.reference(name))
-        self.model.lm_head.weight.data *= 4  # random models hesitate; trained ones do not
-        first = tiny.prompts(name)[0]
-        self.samples = []
-        for seed in range(8):
-            words = np.random.default_rng(seed).integers(1, 150, 6)
-            prompt = Prompt(np.append(first.ids, words), first.media)
-            inputs = tiny.model_inputs(name, prompt, torch.float32)
-            with torch.inference_mode():
-                said = self.model.generate(**inputs, do_sample=False, max_new_tokens=16)
-            self.samples.append(Sample(prompt, said[0, len(prompt.ids) :].numpy()))
-
-    def __len__(self):
-        return 16
-
-    def lengths(self):
-        return [len(said) for said in self.samples] * 2
-
-    def sample(self, number):
-        return self.samples[number % 8]
 
 
 def stage(answers, plan=PLAN, kept=None, keep=lambda *_: None, **shape):
