@@ -27,6 +27,10 @@ def tables(probe: dict[str, Any]) -> str:
         f"| described facts (size, colour, shape at a place) | {facts[0]:.0%} | {facts[1]:.0%} |"
     )
     rows.append(f"| whole descriptions exact | {probe['whole_descriptions']:.0%} | |")
+    rows.append(f"| (tokens of a description, mean) | {probe['description_tokens']:.0f} | |")
+    rows.append(
+        f"| one of two pictures: questions, descriptions | {probe['two_pictures']['all']:.0%} | |"
+    )
     rows += ["", "| text | whole answer right | deciding value there |", "|---|---|---|"]
     for group, marks in probe.items():
         if f"{group}_value" in probe:

@@ -123,7 +123,7 @@ class LanguageStage:
         """Last hidden states after the norm, [B, T, H]."""
         return self._model.model.language_model(
             inputs_embeds=self.embedded(rows),
-            attention_mask=torch.from_numpy(visible(rows))[:, None],
+            attention_mask=None if rows.causal else torch.from_numpy(visible(rows))[:, None],
             position_ids=torch.from_numpy(rows.positions),
             use_cache=False,
         ).last_hidden_state

@@ -5,19 +5,25 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmspec.train.data import copying, documents, picture_language, pictures
+from mmspec.train.data import copying, documents, picture_language, pictures, programs
 from mmspec.train.data.pictures import COLOURS, PLACES, SHAPES, SIZES, Facts, Thing
 from mmspec.train.data.seeds import example_seed
+from mmspec.train.data.two_pictures import two_pictures
 
 BATCH = 16
+BATCH_CHARACTERS = 60_000  # long prompts go few at a time
 FIRST = 10_000_000  # held-out examples from here on were never looked at while training
-PASSKEY_TOKENS = (256, 512, 1024, 2048)
+PASSKEY_TOKENS = (512, 2048, 8192, 16384)
+DOCUMENT_TOKENS = (250, 1000, 4000, 8000)
+LONG = 1500  # from here on every fourth example is asked, and no whole sections
+PAIRS = 50  # lines of a large look-up
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Trial:
     kind: str
     prompt: str
     answer: str
-    image: Image.Image | None = None
+    images: tuple[Image.Image, ...] = ()
     facts: Facts | None = None
     value: str = ""
 
@@ -43,9 +49,12 @@ class Answerer:
     def answer(self, trials: Sequence[Trial], limit: int = 220) -> list[str]:
         """One answer a trial, in order; all with a picture or all without."""
         told: list[str] = []
-        for start in range(0, len(trials), BATCH):
-            part = trials[start : start + BATCH]
-            pictured = [t.image for t in part if t.image is not None]
+        start = 0
+        while start < len(trials):
+            size = max(len(t.prompt) for t in trials[start : start + BATCH])
+            part = trials[start : start + max(1, min(BATCH, BATCH_CHARACTERS // size))]
+            start += len(part)
+            pictured = [image for t in part for image in t.images]
             inputs = self.processor(
                 text=[self._prompt(t) for t in part],
                 images=pictured or None,
@@ -57,8 +66,12 @@ class Answerer:
             told += self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
         return told
 
+    def tokens(self, texts: Sequence[str]) -> float:
+        """Mean number of tokens."""
+        return fmean(len(ids) for ids in self.processor.tokenizer(list(texts))["input_ids"])
+
     def _prompt(self, trial: Trial) -> str:
-        parts = [{"type": "image"}] if trial.image is not None else []
+        parts = [{"type": "image"}] * len(trial.images)
         content = [*parts, {"type": "text", "text": trial.prompt}]
         message = [{"role": "user", "content": content}]
         text: str = self.processor.apply_chat_template(message, add_generation_prompt=True)
@@ -74,63 +87,99 @@ def probe(folder: Path, examples: int) -> dict[str, Any]:
     report: dict[str, Any] = {"examples": examples, "numbers": "greedy, held-out seeds"}
     report["picture_questions"] = _by_kind(asked, told)
     report["blank_picture_questions"] = _by_kind(asked, blind)
+    pairs = list(two_picture_trials(examples))
+    report["two_pictures"] = _by_kind(pairs, answerer.answer(pairs, limit=120))
     described = list(description_trials(examples))
     told = answerer.answer(described, limit=260)
     report["described_facts"] = _facts_right(described, told)
     report["described_facts_blank"] = _facts_right(
         described, answerer.answer([_blanked(t) for t in described], limit=260)
     )
+    report["description_tokens"] = answerer.tokens([t.answer for t in described])
     report["whole_descriptions"] = _share(
         [t.answer == a for t, a in zip(described, told, strict=True)]
     )
     for name, trials in text_trials(examples).items():
-        told = answerer.answer(trials)
+        told = answerer.answer(trials, limit=80 if name.startswith(("passkey", "lookup")) else 260)
         report[name] = _by_kind(trials, told)
         report[name + "_value"] = _share([t.value in a for t, a in zip(trials, told, strict=True)])
     return report
 
 
 def picture_trials(examples: int) -> Iterator[Trial]:
-    """Short questions: two thirds about scenes of 2 to 5 objects, the rest charts and words."""
+    """Short questions: two thirds about scenes of 1 to 9 objects, the rest charts and words."""
     for index in range(examples * 3):
         seed = example_seed("held_out", FIRST + index)
         if index % 3 < 2:
-            image, facts = pictures.scene(seed, 2 + index % 4)
+            image, facts = pictures.scene(seed, 1 + index % 9)
         else:
             image, facts = pictures.chart(seed) if index % 2 else pictures.word(seed)
         for asked in picture_language.questions(facts, seed, 2):
-            yield Trial(f"{facts.kind}: {asked.kind}", asked.question, asked.answer, image, facts)
+            yield Trial(
+                f"{facts.kind}: {asked.kind}", asked.question, asked.answer, (image,), facts
+            )
+
+
+def two_picture_trials(examples: int) -> Iterator[Trial]:
+    """Questions about one of two pictures."""
+    for index in range(examples):
+        seed = example_seed("held_out", FIRST + 3_000_000 + index)
+        images, told = two_pictures(seed)
+        for asked in (told[index % len(told)], told[(index + 5) % len(told)]):
+            yield Trial(asked.kind, asked.question, asked.answer, images)
 
 
 def description_trials(examples: int) -> Iterator[Trial]:
-    """Descriptions of scenes of 2 to 5 objects."""
+    """Descriptions of scenes of 7 to 9 objects: about 160 to 200 tokens."""
     for index in range(examples):
         seed = example_seed("held_out", FIRST + 1_000_000 + index)
-        image, facts = pictures.scene(seed, 2 + index % 4)
+        image, facts = pictures.scene(seed, 7 + index % 3)
         answer = picture_language.describe(facts)
-        yield Trial("describe", picture_language.DESCRIBE[0], answer, image, facts)
+        yield Trial("describe", picture_language.DESCRIBE[0], answer, (image,), facts)
 
 
 def text_trials(examples: int) -> dict[str, list[Trial]]:
-    """Document questions, quotes, copies, look-ups, and pass keys at several lengths."""
+    """Document questions, quotes, copies, look-ups, programs, pass keys; at several lengths."""
     groups: dict[str, list[Trial]] = defaultdict(list)
     for index in range(examples):
         seed = example_seed("held_out", FIRST + 2_000_000 + index)
-        for tokens in (250, 1000):
-            made, pairs = documents.document(seed, tokens)
-            for kind in ("fact", "quote"):
-                pair = next(p for p in pairs if p.kind == kind)
-                value = f"The answer is {pair.value}." if kind == "fact" else pair.answer
-                prompt = f"{made.text}\n\n{pair.question}"
-                groups[f"document_{tokens}"].append(Trial(kind, prompt, pair.answer, value=value))
-        for name, draw in (("repeat", copying.repeat), ("lookup", copying.key_values)):
+        for tokens in DOCUMENT_TOKENS:
+            if tokens < LONG or index % 4 == 0:
+                groups[f"document_{tokens}"] += _about_document(seed, tokens)
+        for name, draw in _SHORT.items():
             groups[name].append(_text_trial(name, draw(seed, 60)))
+        groups["lookup_50"].append(_large_lookup(seed))
         for tokens in PASSKEY_TOKENS:
-            if tokens <= 512 or index % 4 == 0:
+            if tokens < LONG or index % 4 == 0:
                 groups[f"passkey_{tokens}"].append(
                     _text_trial("passkey", copying.passkey(seed, tokens))
                 )
     return dict(groups)
+
+
+_SHORT = {
+    "repeat": copying.repeat,
+    "lookup": copying.key_values,
+    "program": programs.write,
+    "change": programs.change,
+}
+
+
+def _about_document(seed: int, tokens: int) -> Iterator[Trial]:
+    made, pairs = documents.document(seed, tokens)
+    for kind in ("fact", "quote") if tokens < LONG else ("fact",):
+        pair = next(p for p in pairs if p.kind == kind)
+        value = f"The answer is {pair.value}." if kind == "fact" else pair.answer
+        yield Trial(kind, f"{made.text}\n\n{pair.question}", pair.answer, value=value)
+
+
+def _large_lookup(seed: int) -> Trial:
+    text, pairs = copying.key_values(seed, 20 * PAIRS)
+    lines = text.splitlines()[:PAIRS]
+    shown = {line.split()[0].rstrip(":") for line in lines}
+    pair = next(p for p in pairs if shown & {word.rstrip("?.") for word in p.question.split()})
+    prompt = "\n".join(lines) + f"\n\n{pair.question}"
+    return Trial("lookup", prompt, pair.answer, value=pair.value)
 
 
 def described(text: str) -> dict[str, tuple[str, str, str]]:
@@ -175,7 +224,7 @@ def _by_kind(trials: Sequence[Trial], told: Sequence[str]) -> dict[str, float]:
 
 def _blanked(trial: Trial) -> Trial:
     image = pictures.blank(trial.facts.background if trial.facts else "white")
-    return Trial(trial.kind, trial.prompt, trial.answer, image, trial.facts, trial.value)
+    return Trial(trial.kind, trial.prompt, trial.answer, (image,), trial.facts, trial.value)
 
 
 def _share(marks: Sequence[bool]) -> float:

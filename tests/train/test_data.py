@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from mmspec.train.data import copying, documents, picture_language, pictures, source
-from mmspec.train.data.mixture import Mixture, converse
+from mmspec.train.data import (
+    copying,
+    documents,
+    picture_language,
+    pictures,
+    programs,
+    source,
+)
+from mmspec.train.data.conversation import Encoder
+from mmspec.train.data.mixture import Mixture, converse, pack
 from mmspec.train.data.seeds import example_seed
+from mmspec.train.data.two_pictures import APART, two_pictures
 from mmspec.train.probe import described, description_trials
 
 
@@ -78,3 +87,57 @@ def test_source_is_real_and_bounded():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(KeyError):
         converse("poetry", 0, Mixture(shares={"poetry": 1.0}))
+
+
+@pytest.mark.parametrize("draw", [programs.write, programs.change])
+def test_programs_are_python_and_a_function_of_the_seed(draw):
+    seen = set()
+    for seed in range(120):
+        text, pairs = draw(seed, 0)
+        assert draw(seed, 0) == (text, pairs)
+        for pair in pairs:
+            seen.add(pair.kind)
+            compile(pair.value, pair.kind, "exec")
+            assert pair.answer == programs.fenced(pair.value)
+    assert len(seen) == (2 if draw is programs.write else 5)
+
+
+def test_a_written_class_does_what_its_methods_say():
+    model = programs.Model("Ship", (("name", "str"), ("mass", "int")), programs.METHODS)
+    space: dict = {}
+    exec(model.code(), space)
+    ship = space["Ship"]("Vifais", 7)
+    assert repr(ship) == "Ship(name='Vifais', mass=7)"
+    assert space["Ship"].from_dict(ship.to_dict()) == ship == ship.copy()
+    assert ship != space["Ship"]("Vifais", 8)
+    assert ship != "Vifais"
+
+
+def test_two_pictures_are_of_the_split_of_their_seed_and_told_apart():
+    for seed in (7, 8):
+        images, told = two_pictures(seed)
+        assert APART % 2 == 0
+        assert len(images) == 2
+        assert not np.array_equal(np.asarray(images[0]), np.asarray(images[1]))
+        assert ["first" in asked.question for asked in told] == [True] * 4 + [False] * 4
+
+
+def test_a_long_row_holds_one_conversation_and_its_positions_go_on():
+    class Letters:
+        def encode(self, text, add_special_tokens):
+            return type("Ids", (), {"ids": [ord(letter) % 50 + 10 for letter in text[:300]]})
+
+    class Words:
+        backend_tokenizer = Letters()
+
+        def convert_tokens_to_ids(self, name):
+            return len(name) % 10
+
+    mixture = Mixture(shares={"lookup": 0.5, "passkey": 0.5}, tokens=(40, 60), alone=True)
+    rows = pack(Encoder(Words()), mixture, 3, 2, 700)
+    assert rows.causal
+    assert np.array_equal(rows.positions, np.broadcast_to(np.arange(700), (2, 700)))
+    assert set(rows.conversation.ravel()) == {0, -1}
+    assert not rows.turn.any()
+    again = pack(Encoder(Words()), mixture, 3, 2, 700)
+    assert np.array_equal(rows.tokens, again.tokens)

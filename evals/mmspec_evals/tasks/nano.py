@@ -1,4 +1,4 @@
-"""Our own held-out pictures, documents and code: what the bundled model learnt, on other seeds.
+"""Our own held-out pictures, documents and programs: what the bundled model learnt, on other seeds.
 
 The generators are those of ``mmspec.train.data``; training reads even seeds, these tasks odd ones.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from mmspec.train.data import documents, picture_language, pictures
+from mmspec.train.data import documents, picture_language, pictures, programs
 from mmspec.train.data.seeds import example_seed
+from mmspec.train.data.two_pictures import two_pictures
 from mmspec_evals.doc import Doc, Picture, Text
 from mmspec_evals.metrics.described import claims
 from mmspec_evals.task import Corpus, Metric, Task, Want
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from PIL.Image import Image
+
+    Loading = Callable[[Want], Iterator[Doc]]
 
 FIRST = 10_500_000  # held-out examples from here on are this module's own
 DOCUMENTS = 20  # made when the run names no limit
@@ -42,11 +45,11 @@ def _picture(name: str, image: Image) -> Picture:
 
 
 def _questions(want: Want) -> Iterator[Doc]:
-    """Short questions: two thirds about scenes of 2 to 5 things, then charts and words in turn."""
+    """Short questions: two thirds about scenes of 1 to 9 things, then charts and words in turn."""
     for index in range(want.limit or DOCUMENTS):
         seed = _seed(want, index)
         if index % 3 < 2:
-            image, facts = pictures.scene(seed, 2 + index % 4)
+            image, facts = pictures.scene(seed, 1 + index % 9)
         else:
             image, facts = pictures.chart(seed) if index % 2 else pictures.word(seed)
         asked = picture_language.questions(facts, seed, 1)[0]
@@ -60,9 +63,10 @@ def _questions(want: Want) -> Iterator[Doc]:
 
 
 def _descriptions(want: Want) -> Iterator[Doc]:
+    """Scenes of 7 to 9 things, which take about 160 to 200 tokens to describe."""
     for index in range(want.limit or DOCUMENTS):
         seed = _seed(want, 50_000 + index)
-        image, facts = pictures.scene(seed, 2 + index % 4)
+        image, facts = pictures.scene(seed, 7 + index % 3)
         things = {thing.place: [thing.size, thing.colour, thing.shape] for thing in facts.things}
         yield Doc(
             id=f"{seed}",
@@ -73,7 +77,43 @@ def _descriptions(want: Want) -> Iterator[Doc]:
         )
 
 
-def _reading(kind: str, turns: int) -> Callable[[Want], Iterator[Doc]]:
+def _pairs(want: Want) -> Iterator[Doc]:
+    """Two pictures in one message, and a question about one of them, or its description."""
+    for index in range(want.limit or DOCUMENTS):
+        seed = _seed(want, 70_000 + index)
+        images, told = two_pictures(seed)
+        asked = told[index % len(told)]
+        shown = [_picture(f"{seed}-{place}.png", image) for place, image in enumerate(images)]
+        yield Doc(
+            id=f"{seed}",
+            turns=((*shown, Text(asked.question)),),
+            target=asked.answer,
+            cluster=f"{seed}",
+            fields={"category": asked.kind},
+        )
+
+
+def _code(draw: Callable[[int, int], tuple[str, list[documents.Pair]]]) -> Loading:
+    """Programs to be written or changed: the code that is asked for is the one right answer."""
+
+    def make(want: Want) -> Iterator[Doc]:
+        for index in range(want.limit or DOCUMENTS):
+            seed = _seed(want, 80_000 + index)
+            text, pairs = draw(seed, 0)
+            asked = pairs[index % len(pairs)]
+            shown = (Text(text + "\n\n"),) if text else ()
+            yield Doc(
+                id=f"{seed}",
+                turns=((*shown, Text(asked.question)),),
+                target=asked.answer,
+                cluster=f"{seed}",
+                fields={"category": asked.kind},
+            )
+
+    return make
+
+
+def _reading(kind: str, turns: int) -> Loading:
     """Documents of the wished lengths, asked ``turns`` questions of one kind, one after another."""
 
     def make(want: Want) -> Iterator[Doc]:
@@ -123,18 +163,30 @@ def _quoted(answers: tuple[str, ...], doc: Doc) -> Mapping[str, float]:
     return scores | ({"value": sum(valued) / len(valued)} if valued else {})
 
 
-def _loader(make: Callable[[Want], Iterator[Doc]]) -> Callable[[Want], Corpus]:
+def _loader(make: Loading) -> Callable[[Want], Corpus]:
     return lambda want: corpus(make(want), "held-out seeds of our own generators")
 
 
 TASKS: tuple[Task, ...] = (
     Task(
-        "nano_vqa", 1, "quality", "chat", 40, (ACCURACY,), _loader(_questions), _same,
+        "nano_vqa", 2, "quality", "chat", 40, (ACCURACY,), _loader(_questions), _same,
         modality="image",
     ),
     Task(
-        "nano_describe", 1, "both", "chat", 260, (Metric("facts"), Metric("exact")),
+        "nano_describe", 2, "both", "chat", 260, (Metric("facts"), Metric("exact")),
         _loader(_descriptions), _described, modality="image",
+    ),
+    Task(
+        "nano_pair", 1, "quality", "chat", 160, (ACCURACY,), _loader(_pairs), _same,
+        modality="image",
+    ),
+    Task(
+        "nano_program/write", 1, "both", "chat", 320, (ACCURACY,), _loader(_code(programs.write)),
+        _same,
+    ),
+    Task(
+        "nano_program/change", 1, "both", "chat", 320, (ACCURACY,),
+        _loader(_code(programs.change)), _same,
     ),
     Task(
         "nano_docqa/fact", 1, "both", "chat", 64, (ACCURACY, VALUE),

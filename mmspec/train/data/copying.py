@@ -72,13 +72,26 @@ def passkey(seed: int, tokens: int) -> tuple[str, list[Pair]]:
         sentences.append(filler(rng))
         room -= len(sentences[-1]) + 1
     pairs: list[Pair] = []
-    for kind in rng.sample(_SECRETS, rng.choice((1, 2, 4, 6))):
-        secret = names.digits(rng, rng.randint(5, 7))
+    # A long text is dear, so it hides many; the number drawn for it is not used then.
+    some = rng.choice((1, 2, 4, 6))
+    for kind in rng.sample(_SECRETS, some if tokens < 1500 else len(_SECRETS)):
+        secret = _secret(rng)
         told = f"The {kind} is {secret}. Remember it."
         sentences.insert(rng.randint(0, len(sentences)), told)
         ask = rng.choice(("What is the {}?", "Tell me the {}.", "Which number is the {}?"))
         pairs.append(Pair("passkey", ask.format(kind), f"The {kind} is {secret}.", secret))
     return " ".join(sentences), pairs
+
+
+def _secret(rng: random.Random) -> str:
+    """Five to seven digits; every third time ten, half of them doubles of a neighbour."""
+    if rng.random() < 2 / 3:
+        return names.digits(rng, rng.randint(5, 7))
+    digits = list(names.digits(rng, 5))
+    while len(digits) < 10:
+        place = rng.randrange(len(digits))
+        digits.insert(place, digits[place])
+    return "".join(digits)
 
 
 def _words(rng: random.Random) -> str:

@@ -10,7 +10,16 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from mmspec.train.data import chat, copying, documents, picture_language, pictures, source
+from mmspec.train.data import (
+    chat,
+    copying,
+    documents,
+    picture_language,
+    pictures,
+    programs,
+    source,
+    two_pictures,
+)
 from mmspec.train.data.conversation import Conversation, Encoded, Encoder
 from mmspec.train.data.documents import Pair
 from mmspec.train.data.picture_language import Asked
@@ -24,6 +33,8 @@ TEXTS: dict[str, Text] = {
     "lookup": copying.key_values,
     "passkey": copying.passkey,
     "talk": chat.talk,
+    "program": programs.write,
+    "change": programs.change,
 }
 # Kinds of questions that tie a place to a thing: learned late, so asked more often.
 HARD = frozenset({
@@ -37,12 +48,15 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of tokens of every kind; `objects` and `tokens` are inclusive ranges.
 
     `quiz` is at most how many hard and how many easy questions a quiz asks about its scene.
+    `alone`: a row holds one conversation whose turns follow one another, so that attention is
+    plainly causal (long rows are dear otherwise).
     """
 
     shares: dict[str, float]
     objects: tuple[int, int] = (1, 5)
     tokens: tuple[int, int] = (60, 300)
     quiz: tuple[int, int] = (10, 6)
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,8 @@ class Rows:
     """Packed rows, int64/float32 [B, T]; `conversation` is -1 on padding.
 
     A token sees earlier tokens of its own conversation whose turn is 0 or its own.
-    `images` are in the order of their places in the rows.
+    `images` are in the order of their places in the rows. `causal`: that is every earlier token
+    of the row.
     """
 
     tokens: np.ndarray
@@ -60,6 +75,7 @@ class Rows:
     weight: np.ndarray
     images: list[Image.Image]
     kinds: np.ndarray
+    causal: bool = False
 
 
 def converse(kind: str, seed: int, mixture: Mixture) -> Conversation:
@@ -87,21 +103,46 @@ def converse(kind: str, seed: int, mixture: Mixture) -> Conversation:
 
 def pack(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: int) -> Rows:
     """The rows of a step: a pure function of its arguments, filled first-fit by size."""
+    if mixture.alone:
+        return _one_a_row(encoder, mixture, step, rows, width)
     used = dict.fromkeys(mixture.shares, 0)
     drawn: list[Encoded] = []
     spare = 1.15 if width < 1024 else 1.6  # few long texts leave large gaps
     while sum(used.values()) < rows * width * spare:
         kind = min(used, key=lambda k: used[k] / mixture.shares[k] if mixture.shares[k] else np.inf)
         seed = example_seed("train", step * 4096 + len(drawn))
-        said = converse(kind, seed, mixture)
-        made = encoder.encode(said)
-        while len(made.tokens) > width and len(said.turns) > 1:
-            said = replace(said, turns=said.turns[:-1])
-            made = encoder.encode(said)
+        made = _shortened(encoder, converse(kind, seed, mixture), width)
         used[kind] += len(made.tokens)
         if len(made.tokens) <= width:
             drawn.append(made)
-    return _fill(drawn, rows, width, tuple(mixture.shares))
+    return _fill(_first_fit(drawn, rows, width), width, tuple(mixture.shares))
+
+
+def _one_a_row(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: int) -> Rows:
+    """Rows of one conversation each, of kinds drawn by their shares."""
+    placed: list[list[Encoded]] = []
+    tried = 0
+    while len(placed) < rows:
+        seed = example_seed("train", step * 4096 + tried)
+        tried += 1
+        kind = generator(seed, "kind").choices(*zip(*mixture.shares.items(), strict=True))[0]
+        said = replace(converse(kind, seed, mixture), parallel=False)
+        made = _shortened(encoder, said, width)
+        if len(made.tokens) <= width:
+            placed.append([made])
+    filled = _fill(placed, width, tuple(mixture.shares))
+    # Positions go on in the padding: a row that starts over would be taken for two texts.
+    positions = np.broadcast_to(np.arange(width), (rows, width)).copy()
+    return replace(filled, positions=positions, causal=True)
+
+
+def _shortened(encoder: Encoder, said: Conversation, width: int) -> Encoded:
+    """Encode, without the last turns where all do not fit."""
+    made = encoder.encode(said)
+    while len(made.tokens) > width and len(said.turns) > 1:
+        said = replace(said, turns=said.turns[:-1])
+        made = encoder.encode(said)
+    return made
 
 
 def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
@@ -114,7 +155,9 @@ def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
 def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conversation:
     rng = generator(seed, "about")
     if kind == "two":
-        return _two_pictures(seed, system)
+        images, told = two_pictures.two_pictures(seed)
+        turns = [(asked.question, asked.answer) for asked in told]
+        return Conversation("two", tuple(turns), images, system=system)
     if kind == "quiz":
         return _quiz(seed, rng.randint(*mixture.objects), mixture.quiz, system)
     image, facts = _draw(kind, seed, rng.randint(*mixture.objects))
@@ -153,24 +196,7 @@ def _draw(kind: str, seed: int, objects: int) -> pictures.Picture:
     return pictures.chart(seed) if kind == "chart" else pictures.word(seed)
 
 
-def _two_pictures(seed: int, system: str) -> Conversation:
-    rng = generator(seed, "two")
-    both = [
-        _draw(rng.choice(("scene", "scene", "chart", "word")), seed * 2 + k, rng.randint(1, 3))
-        for k in (0, 1)
-    ]
-    turns: list[tuple[str, str]] = []
-    for name, (_, facts) in zip(("first", "second"), both, strict=True):
-        turns.append((f"Describe the {name} picture.", picture_language.describe(facts)))
-        turns += [
-            (f"Look at the {name} picture. {asked.question}", asked.answer)
-            for asked in picture_language.questions(facts, seed, 3)
-        ]
-    images = tuple(image for image, _ in both)
-    return Conversation("two", tuple(turns), images, system=system)
-
-
-def _fill(drawn: list[Encoded], rows: int, width: int, kinds: tuple[str, ...]) -> Rows:
+def _first_fit(drawn: list[Encoded], rows: int, width: int) -> list[list[Encoded]]:
     placed: list[list[Encoded]] = [[] for _ in range(rows)]
     room = [width] * rows
     for made in sorted(drawn, key=lambda e: -len(e.tokens)):
@@ -179,7 +205,11 @@ def _fill(drawn: list[Encoded], rows: int, width: int, kinds: tuple[str, ...]) -
                 placed[row].append(made)
                 room[row] -= len(made.tokens)
                 break
-    shape = (rows, width)
+    return placed
+
+
+def _fill(placed: list[list[Encoded]], width: int, kinds: tuple[str, ...]) -> Rows:
+    shape = (len(placed), width)
     tokens, positions, turn = (np.zeros(shape, dtype=np.int64) for _ in range(3))
     conversation, kind = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     weight = np.zeros(shape, dtype=np.float32)
