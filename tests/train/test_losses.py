@@ -85,7 +85,7 @@ def test_total_variation_and_overlap_make_one(seed):
         lambda p, q, m: losses.cross_entropy(p, q),
         losses.total_variation,
         losses.overlap,
-        lambda p, q, m: losses.hybrid(p, q, m, losses.hybrid_share(0.4, 3.0)),
+        lambda p, q, m: losses.hybrid(p, q, m, losses.hybrid_share(torch.tensor(0.4), 3.0)),
         lambda p, q, m: losses.list_mle(p, q, 5),
         lambda p, q, m: losses.confidence(q[:, 0], m, 6.0),
         lambda p, q, m: losses.features(q, p),
@@ -101,8 +101,8 @@ def test_gradients_are_those_of_finite_differences(loss):
 def test_hybrid_is_kl_when_nothing_is_accepted_and_nearly_tv_when_all_is():
     p, q = laws(2)
     q, one = log_softmax(q, -1), torch.ones(3, dtype=torch.float64)
-    assert torch.allclose(losses.hybrid(p, q, one, losses.hybrid_share(0.0, 3.0)), losses.kl(p, q))
-    share = losses.hybrid_share(1.0, 3.0)
+    assert torch.allclose(losses.hybrid(p, q, one, losses.hybrid_share(torch.tensor(0.0), 3.0)), losses.kl(p, q))
+    share = losses.hybrid_share(torch.tensor(1.0), 3.0)
     assert share == pytest.approx(math.exp(-3))
     want = share * losses.kl(p, q) + (1 - share) * losses.total_variation(p, q, one)
     assert torch.allclose(losses.hybrid(p, q, one, share), want)
