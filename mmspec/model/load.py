@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
 
     from mmspec.core.config import ModelConfig
 
-BUNDLED = ("nano",)
-
 
 def locate(path: str) -> str:
     """The folder of a bundled model, or the path as it is."""
-    if path in BUNDLED:
-        return str(resources.files("mmspec.zoo").joinpath(path))
+    bundled = resources.files("mmspec.zoo").joinpath(path)
+    if Path(path).name == path and bundled.joinpath("config.json").is_file():
+        return str(bundled)
     return path
 
 

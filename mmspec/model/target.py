@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from mmspec_kernels.layout import ChunkLayout
 from transformers import PretrainedConfig
 
 from mmspec.core.drafter import Facts, Needs
@@ -65,6 +66,9 @@ class Target:
         stop_tokens: ids that end a text.
         numerics: ``bitwise`` (plain decoding and verification give the same bits) or ``near-tie``.
         max_context: cap on sequence length; None takes the model's own.
+
+    Attributes:
+        source: the folder or hub id the model was read from; empty when it was made by hand.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Target:
         _own_configs(model)
         self.family = find_family(model)
         self.numerics = numerics
+        self.source: str = model.config.name_or_path
         text = model.config.get_text_config()
         self.layers: int = text.num_hidden_layers
         self.kv_heads: int = text.num_key_value_heads
@@ -152,15 +157,24 @@ class Target:
 
         Logits are computed for trees only; hidden states for the layers in ``needs`` only.
         """
+        hidden, kept = self.states(batch, cache, needs.layers)
+        if isinstance(batch.layout, ChunkLayout):
+            return Output(None, kept, hidden.flatten(0, 1)[: batch.count])
+        return Output(self.family.head(hidden).flatten(0, 1)[: batch.count], kept)
+
+    @torch.inference_mode()
+    def states(
+        self, batch: Batch, cache: KVCache, layers: tuple[int, ...] = ()
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """One packed pass up to the head: normed hidden states [G, R, H].
+
+        Also the outputs [T, H] of ``layers``, of rows that are not padding.
+        """
         step = Step(cache.store, batch.layout)
         embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
         if self._lean is not None and not step.is_chunk:
-            hidden, kept = self._lean(embeds, batch.positions, step, needs.layers)
-        else:
-            hidden, kept = self._through_layers(batch, embeds, step, needs.layers)
-        if step.is_chunk:
-            return Output(None, kept, hidden.flatten(0, 1)[: batch.count])
-        return Output(self.family.head(hidden).flatten(0, 1)[: batch.count], kept)
+            return self._lean(embeds, batch.positions, step, layers)
+        return self._through_layers(batch, embeds, step, layers)
 
     @torch.inference_mode()
     def logits(self, final: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from drafters.markov import HIDDEN, VOCABULARY
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from mmspec.text.eagle_checkpoint import save_checkpoint
 from mmspec.text.eagle_config import EagleConfig
@@ -25,7 +26,27 @@ def options(address: str, folder: Path) -> dict[str, object]:
     if address == "text.eagle":
         save_checkpoint(folder, random_network(EAGLE))
         return {"path": str(folder), "floor": 1e-4}
+    if address == "text.draft_model":
+        save_language_model(folder)
+        return {"path": str(folder), "floor": 1e-4}
     return {}
+
+
+def save_language_model(folder: Path, vocabulary: int = VOCABULARY, **options: object) -> None:
+    """A Llama of some opinion, without a tokenizer, as transformers writes it."""
+    settings = {
+        "vocab_size": vocabulary, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 4096, "bos_token_id": None, "eos_token_id": None,
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(vocabulary)
+        model = LlamaForCausalLM(LlamaConfig(**{**settings, **options}))
+        for name, value in model.named_parameters():
+            value.data.normal_(1.0 if "norm" in name else 0.0, 0.2)
+    model.lm_head.weight.data *= 3
+    model.save_pretrained(folder)
 
 
 def random_network(config: EagleConfig, seed: int = 0, loud: float = 3.0) -> EagleNetwork:

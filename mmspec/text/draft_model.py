@@ -1,0 +1,172 @@
+"""The classical drafter: a small language model of the same tokenizer guesses for a large one.
+
+Leviathan et al. (arXiv:2211.17192), with trees in place of chains. What it has read of a text
+persists; what it said to itself while a tree grew is written over by the next tree. It reads the
+sequence itself, lazily, and never a picture.
+
+Axes: B sequences, F nodes of one level, T rows, V ids.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+
+from mmspec.core.drafter import Budget, Facts, Needs, Observation
+from mmspec.core.grow import Level, grow
+from mmspec.core.tree import TokenTree
+from mmspec.model.target import Target
+from mmspec.text.draft_model_load import load_draft_model
+from mmspec.text.draft_model_memory import Memories, Memory
+from mmspec.text.draft_model_rows import DraftRows
+from mmspec.text.guesses import Guesses, Rules
+from mmspec.text.spots import REACH, Grove, chain_spots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.sequence import Sequence
+
+CHAIN = 16  # tokens it is behind that still go beside other sequences', with the tree's root
+CHUNK = 256  # tokens of one sequence read in one pass
+PACE = 2048  # most tokens of one sequence read between two steps of the target
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of ``[drafters.text.draft_model]``."""
+
+    path: str  # a model folder, a hub id, or the name of a bundled model
+    floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
+    width: Annotated[int, Meta(ge=1)] = 4  # nodes of one sequence expanded at one depth
+    children: Annotated[int, Meta(ge=1)] = 4  # guesses at one node
+    tokens: int = 1 << 18  # room for keys and values, over all sequences; touched as they come
+
+
+class DraftModel:
+    """Reads what is decided, and grows trees from what it would say itself.
+
+    Args:
+        facts: of the target. model: the draft model, in the target's arithmetic.
+    """
+
+    needs = Needs()
+
+    def __init__(self, config: Config, facts: Facts, model: Target) -> None:
+        said = model.facts.vocabulary
+        self._config = config
+        self._rules = Rules(facts, np.arange(said), config.children, config.floor)
+        known = np.ones(min(said, facts.vocabulary), np.bool_)
+        unseen = facts.media_tokens | model.facts.media_tokens
+        known[[id for id in unseen if id < len(known)]] = False
+        scratch = config.width * REACH
+        cache = model.new_cache(max(config.tokens, 2 * scratch), chunk=1, scratch=scratch)
+        self._memories = Memories(cache, known, min(model.max_context, facts.context))
+        self._rows = DraftRows(model, cache)
+
+    @torch.inference_mode()
+    def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
+        """Keep up with long texts chunk by chunk; a few tokens wait for the next tree."""
+        for sequence in sequences:
+            memory = self._memories.of(sequence)
+            if memory is not None:
+                self._catch_up(memory, min(sequence.cached, len(sequence) - 1))
+
+    @torch.inference_mode()
+    def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
+        """One tree a sequence; the root alone where the draft model cannot follow (yet)."""
+        trees = [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
+        speaks: list[int] = []
+        memories: list[Memory] = []
+        limits: list[Budget] = []
+        for index, (sequence, budget) in enumerate(zip(sequences, budgets, strict=True)):
+            memory = self._ready(sequence) if budget.nodes > 1 and budget.depth > 0 else None
+            if memory is not None:
+                held = memory.filled + len(self._memories.waiting(memory))
+                # The deepest guesses are not run: they may stand where the context ends.
+                free = self._memories.limit - held + 1
+                speaks.append(index)
+                memories.append(memory)
+                limits.append(Budget(budget.nodes, min(budget.depth, REACH, free)))
+        if not speaks:
+            return trees
+        roots = np.array([trees[index].tokens[0] for index in speaks])
+        growth = _Growth(self._rows, self._memories, memories, self._rules)
+        grown = grow(roots, limits, growth.expand, self._config.width)
+        for index, tree in zip(speaks, grown, strict=True):
+            trees[index] = tree
+        return trees
+
+    def forget(self, id: str) -> None:
+        """Free the keys and values of the sequence ``id``."""
+        self._memories.forget(id)
+
+    def _ready(self, sequence: Sequence) -> Memory | None:
+        """The sequence's memory, if all it lacks goes with the root, and fits."""
+        if not len(self._memories.readable(sequence.tokens[-1:])):
+            return None
+        memory = self._memories.of(sequence)
+        if memory is None:
+            return None
+        memory.reopen()
+        self._catch_up(memory, len(sequence) - 1)
+        if len(sequence) - memory.read > CHAIN + 1:
+            return None
+        fits = memory.filled + len(self._memories.waiting(memory)) <= memory.room
+        return memory if fits else None
+
+    def _catch_up(self, memory: Memory, stop: int) -> None:
+        """Read decided tokens up to index ``stop``, or almost, as far as pace and room allow."""
+        stop = min(stop, memory.read + PACE)
+        while stop - memory.read > CHAIN:
+            end = min(memory.read + CHUNK, stop)
+            part = self._memories.readable(memory.sequence.tokens[memory.read : end])
+            if memory.filled + len(part) > memory.room:
+                return
+            if len(part):
+                self._rows.chunk(part, memory.home)
+            memory.keep(len(part), end)
+
+
+class _Growth:
+    """Trees of many sequences on their way up. Axes: B those that draft."""
+
+    def __init__(
+        self, rows: DraftRows, memories: Memories, drafting: list[Memory], rules: Rules
+    ) -> None:
+        self._rows, self._memories, self._drafting = rows, memories, drafting
+        self._guesses = Guesses(rules, [memory.sequence for memory in drafting])
+        self._grove = Grove([])
+
+    def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
+        """Run the level's nodes, whose ancestors are in the store, and guess their children."""
+        if level.depth == 0:
+            states = self._roots([self._drafting[owner] for owner in level.owner])
+            self._grove = Grove([memory.home for memory in self._drafting])
+        else:
+            spots = self._grove.level(level.owner, level.parents, level.depth)
+            states = self._rows.states(level.tokens, spots)
+        return self._guesses.children(self._rows.logits(states), level)
+
+    def _roots(self, memories: list[Memory]) -> torch.Tensor:
+        """Read what was decided since the last tree; states [B, H] of the last decided tokens."""
+        parts = [self._memories.waiting(memory) for memory in memories]
+        counts = np.array([len(part) for part in parts], np.int64)
+        spots = chain_spots([memory.home for memory in memories], counts)
+        states = self._rows.states(np.concatenate(parts), spots)
+        for memory, part in zip(memories, parts, strict=True):
+            memory.keep(len(part), len(memory.sequence))
+        return states[torch.from_numpy(np.cumsum(counts) - 1).to(states.device)]
+
+
+def build(config: Config, facts: Facts) -> DraftModel:
+    """A drafter from its model's folder, in the target's arithmetic and on its device.
+
+    Raises:
+        ConfigError: there is no model we can run, or it speaks of other tokens.
+    """
+    target = facts.model if isinstance(facts.model, Target) else None
+    return DraftModel(config, facts, load_draft_model(config.path, facts, target))
