@@ -125,7 +125,7 @@ class StudentLesson(nn.Module):
         for at in torch.arange(len(states), device=states.device).split(self.aim.chunk):
             yield states[at], final[at], at
 
-    def _sums(self, share: float, states: Tensor, final: Tensor) -> Tensor:
+    def _sums(self, share: Tensor, states: Tensor, final: Tensor) -> Tensor:
         """Sums over a chunk, [len(COLUMNS)]; only the loss has a gradient."""
         law = losses.law(self._target.logits(final), None)
         log_q = losses.log_law(self._family.head(states))

@@ -101,7 +101,9 @@ def test_gradients_are_those_of_finite_differences(loss):
 def test_hybrid_is_kl_when_nothing_is_accepted_and_nearly_tv_when_all_is():
     p, q = laws(2)
     q, one = log_softmax(q, -1), torch.ones(3, dtype=torch.float64)
-    assert torch.allclose(losses.hybrid(p, q, one, losses.hybrid_share(torch.tensor(0.0), 3.0)), losses.kl(p, q))
+    assert torch.allclose(
+        losses.hybrid(p, q, one, losses.hybrid_share(torch.tensor(0.0), 3.0)), losses.kl(p, q)
+    )
     share = losses.hybrid_share(torch.tensor(1.0), 3.0)
     assert share == pytest.approx(math.exp(-3))
     want = share * losses.kl(p, q) + (1 - share) * losses.total_variation(p, q, one)

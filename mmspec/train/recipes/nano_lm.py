@@ -65,7 +65,7 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     target = FrozenTarget(model, (0,))
     stage = StudentStage(student, target, answers, rounds, recipe, crew, finish)
     LOG.info("first rows: %s", stage.check())
-    if not (asked.out / f"{stage.name}.pt").exists():
+    if crew.leads and not (asked.out / f"{stage.name}.pt").exists():
         LOG.info("untrained: %s", stage.trial())
     return run(stage, _optimizer(recipe, stage, keep), recipe.course, asked.out, crew)
 
