@@ -1,5 +1,6 @@
 """The recipe `nano-lm`: what the student reads, what it learns, exact resuming, whole runs."""
 
+import copy
 import json
 import math
 import shutil
@@ -10,14 +11,17 @@ import pytest
 import tiny
 import torch
 from answered import Answers
+from running import engine, reported
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from mmspec.__main__ import main
 from mmspec.core.config import ModelConfig
 from mmspec.core.errors import ConfigError
 from mmspec.core.request import Prompt, Sampling
+from mmspec.engine.build import build_drafter
 from mmspec.llm import LLM
 from mmspec.model.load import load_model, load_processor, stop_tokens
+from mmspec.model.target import Target
 from mmspec.train.asked import Asked
 from mmspec.train.blind import blind
 from mmspec.train.capture import FrozenTarget
@@ -108,6 +112,25 @@ def test_eight_samples_are_learned_by_heart(name, distance, tmp_path):
     assert rows[-1]["kl"] < rows[0]["kl"]
     for name in ("tau", "accepted", "overlap"):
         assert after[f"held_out_{name}/word"] == after[f"held_out_{name}"]
+    passes_are_rounds(answers, made, tmp_path / "student")
+
+
+def passes_are_rounds(answers, made, folder):
+    """The engine with this student as `draft_model` needs as many target passes as a trial says."""
+    lesson = made.module().eval()
+    lesson.student.save_pretrained(folder)
+    served = Target(copy.deepcopy(answers.model))
+    options = {"path": str(folder), "width": 1, "children": 1, "floor": 0.0, "tokens": 4096}
+    drafters = {"text.draft_model": build_drafter("text.draft_model", options, served.facts)}
+    running = engine(served, drafters, max_nodes=4, max_depth=3)
+    asked = {str(number): said.prompt for number, said in enumerate(answers.samples[:2])}
+    asked["unseen"] = Prompt(np.arange(3, 60))
+    frozen = FrozenTarget(answers.model, (0,))
+    for id, (text, report) in reported(running, asked).items():
+        sample = Sample(asked[id], np.array(text))
+        rows = pack([[sample]], len(sample), frozen.family, "cpu")
+        (tried,) = lesson.trial(rows, frozen.read(rows), 3)
+        assert report.rounds == tried.passes.passes
 
 
 def test_chunks_change_nothing_and_everything_has_a_gradient():
