@@ -113,7 +113,7 @@ class Eagle:
         layers = self._rows.config.layers
         features = [torch.cat([seen.hidden[layer][part] for _, part in pieces]) for layer in layers]
         tokens = np.concatenate(
-            [memory.sequence.tokens[memory.end + 1 :][:count]
+            [windows(memory.sequence.tokens, memory.end + 1, count, self._rows.config.window)
              for memory, count in zip(memories, counts, strict=True)]
         )  # fmt: skip
         said = self._rows.run(tokens, self._rows.fuse(features), spots, self._memories.store)
@@ -132,6 +132,7 @@ class _Growth:
         self._grove = Grove([memory.home for memory in memories])
         self._guesses = Guesses(rules, [memory.sequence for memory in memories])
         self._said = Said(torch.empty(0), torch.empty(0))
+        self._windows = np.zeros((0, 0), np.int64)
 
     def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
         """Say states for the level's nodes, and guess their children."""
@@ -140,14 +141,29 @@ class _Growth:
             states = [memory.state for memory in chosen if memory.state is not None]
             normed = [memory.normed for memory in chosen if memory.normed is not None]
             self._said = Said(torch.stack(states), torch.stack(normed))
+            width = self._rows.config.window
+            self._windows = np.concatenate(
+                [windows(m.sequence.tokens, len(m.sequence) - 1, 1, width) for m in chosen]
+            )
         else:
             rows = torch.from_numpy(level.parents).to(self._said.states.device)
             states_above = self._said.states.index_select(0, rows)
             spots = self._grove.level(level.owner, level.parents, level.depth)
-            self._said = self._rows.run(level.tokens, states_above, spots, self._store)
+            above = self._windows[level.parents, :-1]
+            self._windows = np.concatenate([level.tokens[:, None], above], 1)
+            self._said = self._rows.run(self._windows, states_above, spots, self._store)
         logits = self._rows.logits(self._said.normed)
         sure = self._rows.confidence(self._said.normed) if self._rows.config.confidence else None
         return self._guesses.children(logits, level, sure)
+
+
+def windows(tokens: np.ndarray, first: int, count: int, width: int) -> np.ndarray:
+    """Tokens at the places from ``first`` on and before each, int64 [count, width], latest first.
+
+    Before its beginning a text repeats its first token.
+    """
+    places = np.arange(first, first + count)[:, None] - np.arange(width)
+    return tokens[np.maximum(places, 0)]
 
 
 def build(config: Config, facts: Facts) -> Eagle:

@@ -1,6 +1,6 @@
 """Compiled parts of a draft step: the rows' angles, and their two norms.
 
-Axes: T rows, D head dimension.
+Axes: T rows, W window, D head dimension.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ def join_norms(
     real: np.ndarray,
     word: np.ndarray,
 ) -> None:
-    """Norm embeddings [T, E] and states [T, H], each by its weight, side by side: [T, E + H].
+    """Norm embeddings [T, W, E] and states [T, H], each by its weight: [T, W E + H].
 
     Stored form, as in ``mmspec_kernels.rows``; ``real`` and ``word`` fix the arithmetic.
     """
-    outer, hidden = embeds.shape[1], states.shape[1]
+    window, outer, hidden = embeds.shape[1], embeds.shape[2], states.shape[1]
     value = np.empty(max(outer, hidden), real.dtype)
     bits = value.view(word.dtype)
     for row in range(len(embeds)):
-        widen(embeds[row], value, bits)
-        _normed(value, outer, weights[0], eps)
-        narrow(value, bits, out[row, :outer])
+        for place in range(window):
+            widen(embeds[row, place], value, bits)
+            _normed(value, outer, weights[0], eps)
+            narrow(value, bits, out[row, place * outer : (place + 1) * outer])
         widen(states[row], value, bits)
         _normed(value, hidden, weights[1], eps)
-        narrow(value, bits, out[row, outer:])
+        narrow(value, bits, out[row, window * outer :])
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")

@@ -38,6 +38,9 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         draft_vocabulary: how many ids it can say; None: all.
         wide: EAGLE-3's layer, whose attention reads embedding and state side by side; otherwise
             EAGLE-1's, where ``fc`` joins the two and no norm stands before attention.
+        window: of how many tokens a wide layer reads the embedding: the slot's next, its own, and
+            those before it. Published networks read one; with two, one layer can look up where
+            its token stood before and copy what followed.
         fc_bias, attention_bias, output_bias, mlp_bias: which linear layers have a bias.
         head_norms: whether queries and keys are normed before rotation (Qwen3's layer).
         final_norm: whether its head reads normed states.
@@ -59,6 +62,7 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     eps: float = 1e-6
     rope: Rope = Rope()
     wide: bool = True
+    window: int = 1
     fc_bias: bool = False
     attention_bias: bool = False
     output_bias: bool = False
@@ -83,6 +87,8 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("heads: a multiple of kv_heads")
         if not self.wide and (len(self.layers) != 1 or self.target_hidden != self.hidden):
             raise ValueError("a narrow network reads one layer as wide as itself")
+        if self.window < 1 or (self.window > 1 and not self.wide):
+            raise ValueError("window: at least 1, and 1 for a narrow network")
         if not self.own_head and self.target_hidden != self.hidden:
             raise ValueError("the target's head reads states as wide as the target's")
 

@@ -3,7 +3,10 @@
 Slot s pairs what is known of token s (the target's features, or the state the network said one
 slot before) with the embedding of token s + 1; its state foretells token s + 2.
 
-Axes: B rows, S slots, H hidden, E the target's hidden, D head dimension, V its vocabulary.
+A window of W tokens shows a slot the embeddings of token s + 1 and of the W - 1 before it.
+
+Axes: B rows, S slots, W window, H hidden, E the target's hidden, D head dimension, V its vocabulary.
+Tokens are int64 [B, S, W], latest first, or [B, S] where the window is 1.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ class EagleNetwork(nn.Module):
             self.fc = nn.Linear(len(config.layers) * outer, hidden, bias=config.fc_bias)
             self.embedding_norm: nn.Module = nn.RMSNorm(outer, eps)
             self.state_norm: nn.Module = nn.RMSNorm(hidden, eps)
-            read = outer + hidden
+            read = config.window * outer + hidden
         else:
             self.fc = nn.Linear(outer + hidden, hidden, bias=config.fc_bias)
             self.embedding_norm = self.state_norm = nn.Identity()
@@ -103,6 +106,11 @@ class EagleNetwork(nn.Module):
         self.t2d.zero_()
         self.t2d[kept] = True
 
+    @property
+    def window(self) -> int:
+        """Of how many tokens a slot reads the embedding."""
+        return self.config.window
+
     def target_ids(self) -> Tensor:
         """The target id of every draft id, int64 [said]."""
         places = torch.arange(self.config.said, device=self.frequencies.device)
@@ -133,7 +141,7 @@ class EagleNetwork(nn.Module):
         """Rotated queries [B, S, heads, D], rotated keys and values [B, S, kv heads, D].
 
         Args:
-            tokens: int64 [B, S], of the slots' next places. states: [B, S, H].
+            tokens: the slots' windows. states: [B, S, H].
             positions: int64 [B, S], index of the token whose feature a slot holds.
         """
         read = self._input(tokens, states)
@@ -189,10 +197,12 @@ class EagleNetwork(nn.Module):
         return turns.cos(), turns.sin()
 
     def _input(self, tokens: Tensor, states: Tensor) -> Tensor:
-        """What attention reads: [B, S, E + H], or [B, S, H] where ``fc`` joins the two."""
+        """What attention reads: [B, S, W E + H], or [B, S, H] where ``fc`` joins the two."""
         embeds = self.embed(tokens).to(states.dtype)
         if self.config.wide:
-            return torch.cat([self.embedding_norm(embeds), self.state_norm(states)], -1)
+            read = self.embedding_norm(embeds)
+            read = read.flatten(-2) if self.config.window > 1 else read
+            return torch.cat([read, self.state_norm(states)], -1)
         return self.fc(torch.cat([embeds, states], -1))
 
 

@@ -88,14 +88,15 @@ class EagleRows:
         """One pass: writes the rows' keys and values into ``store``, reads what each may see.
 
         Args:
-            tokens: int64 [T], the slots' next tokens. states: [T, H].
+            tokens: int64 [T, W], the slots' windows. states: [T, H].
             store: [2, kv heads, S, D].
         """
         ids = torch.from_numpy(tokens).to(self.device)
         if not self.compiled:
+            ids = ids if self.config.window > 1 else ids[:, 0]
             return self._plain(ids, states, spots, store)
         count = len(tokens)
-        embeds = self.network.embed(ids).to(self.dtype).reshape(count, -1)
+        embeds = self.network.embed(ids).to(self.dtype)
         chunk = isinstance(spots.layout, ChunkLayout)
         groups = (1, count) if chunk else (-(-count // ROWS), ROWS)
         residual, read = self._input(embeds, states, groups)
@@ -118,21 +119,22 @@ class EagleRows:
     def _input(
         self, embeds: Tensor, states: Tensor, groups: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """The residual stream [T, H] and what attention reads [G, R, ...]."""
+        """The residual stream [T, H] and what attention reads [G, R, ...], of embeddings [T, W, E]."""
         count, config = len(embeds), self.config
+        outer = embeds.shape[1] * embeds.shape[2]
         if not config.wide:
-            both = embeds.new_zeros(*groups, embeds.shape[1] + config.hidden)
-            both.flatten(0, 1)[:count] = torch.cat([embeds, states], -1)
+            both = embeds.new_zeros(*groups, outer + config.hidden)
+            both.flatten(0, 1)[:count] = torch.cat([embeds.flatten(1), states], -1)
             read = self._fc(both)
             return read.flatten(0, 1)[:count].clone(), read
-        read = embeds.new_zeros(*groups, embeds.shape[1] + config.hidden)
+        read = embeds.new_zeros(*groups, outer + config.hidden)
         residual = states.clone()
         join_norms(
             stored(embeds), stored(residual), (self._embedding_norm, self._state_norm), config.eps,
             _rows(read)[:count], self._real, self._word,
         )  # fmt: skip
         if config.norm_before_residual:
-            residual = read.flatten(0, 1)[:count, embeds.shape[1] :].clone()
+            residual = read.flatten(0, 1)[:count, outer:].clone()
         return residual, read
 
     def _attend(self, read: Tensor, spots: Spots, store: Tensor) -> Tensor:

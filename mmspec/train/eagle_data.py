@@ -21,9 +21,14 @@ REPORTED = (512, 1024, 2048, 4096, 8192, 16384, 32768)  # sizes of which coverag
 
 
 class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
-    """The whole run; ``mixture`` and ``questions`` are for answers that are still to be written."""
+    """The whole run; ``mixture`` and ``questions`` are for answers that are still to be written.
+
+    ``muon`` moves the matrices by Muon and the rest by AdamW (the course's betas, decay and clip
+    are then not used); else all by AdamW.
+    """
 
     seed: int = 1
+    muon: bool = False
     shape: Shape = Shape()
     writing: Writing = Writing()
     questions: int = 1000

@@ -12,6 +12,8 @@ from mmspec.train.guards import GuardError
 from mmspec.train.memory import Memory, trained, weights
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from mmspec.text.eagle_network import EagleNetwork
@@ -29,15 +31,20 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             layers 2, L/2 and L - 3, as in EAGLE-3).
         draft_vocabulary: ids it can say; None: all.
         intermediate: width of its MLP; None: the target's.
+        window: tokens whose embeddings a slot reads. rope_base: of its rotation; None: the
+            target's; a high one leaves more of a head to matching at any distance.
         start: ``target`` copies the target's head and last norm and passes the last watched
-            layer through; ``fresh`` draws all.
+            layer through; ``copying`` also looks up what followed a token before
+            (``eagle_copying``); ``fresh`` draws all.
     """
 
     layers: tuple[int, ...] | None = None
     draft_vocabulary: int | None = None
     intermediate: int | None = None
     confidence: bool = True
-    start: Literal["target", "fresh"] = "target"
+    window: int = 1
+    rope_base: float | None = None
+    start: Literal["target", "copying", "fresh"] = "target"
 
 
 def default_layers(count: int) -> tuple[int, ...]:
@@ -68,8 +75,9 @@ def eagle_config(text: Any, shape: Shape) -> EagleConfig:
         vocabulary=text.vocab_size,
         draft_vocabulary=None if said is None or said >= text.vocab_size else said,
         eps=text.rms_norm_eps,
-        rope=_rope(text),
+        rope=_rope(text) if shape.rope_base is None else Rope(theta=shape.rope_base),
         confidence=shape.confidence,
+        window=shape.window,
     )
 
 
@@ -89,6 +97,16 @@ def first_weights(network: EagleNetwork, target: FrozenTarget, kept: Tensor | No
         network.fc.weight[:, -config.hidden :] += torch.eye(config.hidden)
         network.o_proj.weight.mul_(0.1)
         network.down_proj.weight.mul_(0.1)
+
+
+def matrices(trained: Mapping[str, Tensor], spared: tuple[str, ...]) -> frozenset[str]:
+    """Names of the layer's matrices, as Muon takes them, but for the layers ``spared``."""
+    heads = ("head", "judge", "embedding")
+    return frozenset(
+        name
+        for name, value in trained.items()
+        if value.ndim == 2 and name.split(".")[0].removeprefix("network.") not in (*spared, *heads)
+    )
 
 
 def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) -> Memory:

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """What the unrolled step asks of a drafter's network."""
+    """What the unrolled step asks of a drafter's network; its tokens are ``windows``."""
+
+    @property
+    def window(self) -> int:
+        """Of how many tokens a slot reads the embedding."""
+        ...
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         """The watched layers' true features, each [B, S, H], as a state [B, S, H]."""
@@ -42,6 +47,21 @@ class Body(Protocol):
     def finish(self, tokens: Tensor, states: Tensor, attended: Tensor) -> Tensor:
         """What the network says after attention [B, S, heads, D]: the next slot's state."""
         ...
+
+
+def windows(rows: PackedRows, width: int) -> Tensor:
+    """What every slot reads: token s + 1 and those before it, int64 [B, S, W], or [B, S] for 1.
+
+    Before its beginning a sample repeats its first token.
+    """
+    if width == 1:
+        return rows.tokens[:, 1:]
+    place = torch.arange(1, rows.tokens.shape[1], device=rows.tokens.device)
+    back = torch.minimum(
+        torch.arange(width, device=place.device), rows.index[:, :-1, None].clamp_min(0) + 1
+    )
+    where = (place[:, None] - back).flatten(1)
+    return rows.tokens.gather(1, where).unflatten(1, (-1, width))
 
 
 def chains(rows: PackedRows, steps: int) -> Tensor:
@@ -129,16 +149,16 @@ def unroll(body: Body, rows: PackedRows, features: Sequence[Tensor], steps: int)
     Args:
         features: the watched layers, each [B, T, H].
     """
-    tokens, positions = rows.tokens[:, 1:], rows.index[:, :-1]
+    tokens, positions = windows(rows, body.window), rows.index[:, :-1]
     valid = chains(rows, steps)
     slots, real = places(valid[0])
     # Under autocast the stream stays as wide as the features: norms and sums need it.
     states = body.fuse([layer[:, :-1] for layer in features]).to(features[0].dtype)
     query, key, value = body.project(tokens, states, positions)
-    place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    place = torch.arange(positions.shape[1], device=slots.device).expand_as(positions)
     same = rows.sample.gather(1, slots)[:, :, None] == rows.sample[:, None, :-1]
     behind = slots[:, :, None] - place[:, None, :]
-    tokens, positions = tokens.gather(1, slots), positions.gather(1, slots)
+    tokens, positions = pick(tokens, slots), positions.gather(1, slots)
     query, states, first = pick(query, slots), pick(states, slots), (key, value)
     later, said = list[tuple[Tensor, Tensor]](), list[Tensor]()
     for step in range(steps):

@@ -28,6 +28,7 @@ SHAPES = {
     "narrow": msgspec.structs.replace(
         EAGLE, wide=False, hidden=16, layers=(1,), final_norm=False, fc_bias=True
     ),
+    "a window of three": msgspec.structs.replace(EAGLE, window=3),
     "few ids": msgspec.structs.replace(EAGLE, draft_vocabulary=12),
 }
 NOBODY = np.zeros(0, np.int64)
@@ -56,25 +57,38 @@ def by_formulas(network, text, tree):
     layers = network.config.layers
     count = len(text) - 1
     states = network.fuse([features(text[:-1], layer).double()[None] for layer in layers])
-    nodes = torch.from_numpy(np.asarray(text[1:]).copy())[None]
+    text = np.asarray(text).tolist()
+    nodes = windows(network, text)
     place = torch.arange(count)[None]
     past = network.project(nodes, states, place)
     last = network(nodes, states, place)[:, -1:]
     scores = np.zeros(len(tree))
-    held = {0: (last, past[1], past[2], 0)}
+    held = {0: (last, past[1], past[2], 0, text)}
     for node in range(1, len(tree)):
-        state, keys, values, depth = held[int(tree.parents[node])]
+        state, keys, values, depth, path = held[int(tree.parents[node])]
         said = chances(network, state[0, 0])
         column = network.target_ids().tolist().index(int(tree.tokens[node]))
         scores[node] = scores[tree.parents[node]] + float(said[column])
-        token = torch.tensor([[int(tree.tokens[node])]])
+        path = [*path, int(tree.tokens[node])]
+        token = window(network, path)
         query, key, value = network.project(token, state, torch.tensor([[count + depth]]))
         keys, values = torch.cat([keys, key], 1), torch.cat([values, value], 1)
         attended = torch.nn.functional.scaled_dot_product_attention(
             query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), enable_gqa=True
         ).transpose(1, 2)
-        held[node] = (network.finish(token, state, attended), keys, values, depth + 1)
+        held[node] = (network.finish(token, state, attended), keys, values, depth + 1, path)
     return scores
+
+
+def windows(network, text):
+    return torch.cat([window(network, text[: slot + 2]) for slot in range(len(text) - 1)], 1)
+
+
+def window(network, path):
+    """What the slot before the path's last token reads: [1, 1], or [1, 1, W] above one token."""
+    width = network.config.window
+    latest = [path[max(0, len(path) - 1 - back)] for back in range(width)]
+    return torch.tensor([[latest]]) if width > 1 else torch.tensor([latest])
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
@@ -104,7 +118,7 @@ def chances(network, state):
 
 def root_state(network, text):
     states = network.fuse([features(text[:-1], i).double()[None] for i in network.config.layers])
-    nodes = torch.from_numpy(np.asarray(text[1:]).copy())[None]
+    nodes = windows(network, np.asarray(text).tolist())
     return network(nodes, states, torch.arange(len(text) - 1)[None])[0, -1]
 
 

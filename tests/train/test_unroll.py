@@ -21,11 +21,12 @@ STEPS, HIDDEN, HEADS, KV, SIZE, WORDS = 5, 12, 4, 2, 6, 20
 class Toy(nn.Module):
     """One attention layer whose rotation is by real angles a slot; fp64."""
 
-    def __init__(self):
+    def __init__(self, window=1):
         super().__init__()
         torch.manual_seed(0)
+        self.window = window
         self.words = nn.Embedding(WORDS, HIDDEN)
-        self.mix = nn.Linear(2 * HIDDEN, HIDDEN)
+        self.mix = nn.Linear((window + 1) * HIDDEN, HIDDEN)
         self.q, self.k, self.v = (nn.Linear(HIDDEN, n * SIZE) for n in (HEADS, KV, KV))
         self.o, self.out = nn.Linear(HEADS * SIZE, HIDDEN), nn.Linear(HIDDEN, WORDS)
         self.double()
@@ -34,7 +35,9 @@ class Toy(nn.Module):
         return torch.tanh(sum(features))
 
     def _read(self, tokens, states):
-        return torch.tanh(self.mix(torch.cat([self.words(tokens), states], -1)))
+        words = self.words(tokens)
+        words = words.flatten(-2) if self.window > 1 else words
+        return torch.tanh(self.mix(torch.cat([words, states], -1)))
 
     def project(self, tokens, states, positions):
         read = self._read(tokens, states)
@@ -57,8 +60,10 @@ def draft_slowly(body, tokens, features, origin, steps):
     """What drafting says after the features up to ``origin`` are known: one slot at a time."""
     keys, values = [], []
 
-    def say(token, state, position):
-        token, position = torch.tensor([[token]]), torch.tensor([[position]])
+    def say(place, state, position):
+        told = [tokens[max(0, place - back)] for back in range(body.window)]
+        token = torch.tensor([[told if body.window > 1 else told[0]]])
+        position = torch.tensor([[position]])
         q, k, v = body.project(token, state[None, None], position)
         keys.append(k[0, 0])
         values.append(v[0, 0])
@@ -74,10 +79,10 @@ def draft_slowly(body, tokens, features, origin, steps):
         return body.finish(token, state[None, None], torch.stack(out)[None, None])[0, 0]
 
     for slot in range(origin + 1):
-        said = say(tokens[slot + 1], body.fuse([layer[slot] for layer in features]), slot)
+        said = say(slot + 1, body.fuse([layer[slot] for layer in features]), slot)
     told = [said]
     for step in range(1, steps):
-        told.append(say(tokens[origin + step + 1], told[-1], origin + step))
+        told.append(say(origin + step + 1, told[-1], origin + step))
     return told
 
 
@@ -104,8 +109,9 @@ def packed(lengths, width, seed=0):
     return rows, pack(rows, width, TextFamily.__new__(TextFamily), "cpu")
 
 
-def test_every_step_says_what_drafting_would():
-    body = Toy()
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_every_step_says_what_drafting_would(window):
+    body = Toy(window)
     samples, rows = packed([[(3, 6), (1, 4)], [(2, 9)], [(4, 1), (1, 1), (2, 5)]], 15)
     draw = torch.Generator().manual_seed(1)
     features = [torch.randn(3, 15, HIDDEN, generator=draw, dtype=torch.float64) for _ in "abc"]

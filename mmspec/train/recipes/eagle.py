@@ -17,8 +17,11 @@ from mmspec.train.asked import Asked, command_line, questions, read_answers, wri
 from mmspec.train.capture import FrozenTarget
 from mmspec.train.drafter_loop import join_crew, run
 from mmspec.train.eagle_data import Recipe, dry_run, vocabulary
-from mmspec.train.eagle_shape import eagle_config, first_weights
+from mmspec.train.eagle_copying import start_copying
+from mmspec.train.eagle_shape import eagle_config, first_weights, matrices
 from mmspec.train.eagle_stage import EagleStage
+from mmspec.train.loop import Optimizer
+from mmspec.train.muon import MasterMuon
 from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.recipe_file import provenance, read
 from mmspec.train.regenerate import tokenizer_digest
@@ -50,8 +53,10 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     if config.draft_vocabulary is not None:
         kept = vocabulary(recipe, asked, answers, config.vocabulary)
         network.speak_only(kept)
-    if recipe.shape.start == "target":
+    if recipe.shape.start != "fresh":
         first_weights(network, target, kept)
+    if recipe.shape.start == "copying":
+        start_copying(network, target)
     origin = provenance(recipe, recipe.seed, asked, answers)
     if crew.leads:
         (asked.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
@@ -68,9 +73,16 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
         plan=recipe, crew=crew, keep=keep,
     )  # fmt: skip
     LOG.info("first rows: %s", stage.check())
-    course = recipe.course
-    optimizer = MasterAdamW(stage.trained(), course.betas, course.decay, course.clip)
-    return run(stage, optimizer, course, asked.out, crew)
+    return run(stage, _optimizer(recipe, stage), recipe.course, asked.out, crew)
+
+
+def _optimizer(recipe: Recipe, stage: EagleStage) -> Optimizer:
+    course, trained = recipe.course, stage.trained()
+    if not recipe.muon:
+        return MasterAdamW(trained, course.betas, course.decay, course.clip)
+    # Matching is sharp where training starts by copying, and Muon would blur it.
+    spared = ("q_proj", "k_proj") if recipe.shape.start == "copying" else ()
+    return MasterMuon(trained, matrices(trained, spared))
 
 
 def main(argv: list[str]) -> int:
