@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 
 from mmspec.core.noise import gumbel_at
 from mmspec.core.tree import TokenTree
@@ -57,30 +58,119 @@ def grow(
         stops: ids that end a text; they are guessed but nothing below them is.
     """
     count = len(roots)
-    room, deepest = np.array(budgets, np.int64).reshape(count, 2).T
-    owner, tokens = np.arange(count), np.asarray(roots, np.int64)
-    parents, scores = np.full(count, -1), np.zeros(count, np.float32)
-    alive, barren = np.ones(count, np.bool_), np.array(sorted(stops), np.int64)
-    frontier, depth = np.flatnonzero((room > 1) & (deepest > 0)), 0
-    above = np.full(len(frontier), -1)
-    while len(frontier):
-        guessed, chances = expand(Level(owner[frontier], tokens[frontier], above, depth))
-        path = scores[frontier, None] + np.minimum(chances, 0.0).astype(np.float32)
-        rows, columns = np.nonzero(np.isfinite(path))
-        first, depth = len(owner), depth + 1
-        owner = np.append(owner, owner[frontier[rows]])
-        tokens = np.append(tokens, guessed[rows, columns])
-        parents = np.append(parents, frontier[rows])
-        scores = np.append(scores, path[rows, columns])
-        alive = _rank(owner, scores) < np.maximum(room, 1)[owner]
-        fertile = alive[first:] & (depth < deepest[owner[first:]])
-        fertile &= ~np.isin(tokens[first:], barren)
-        chosen = np.flatnonzero(fertile)
-        chosen = chosen[_rank(owner[first + chosen], scores[first + chosen]) < width]
-        frontier, above = first + chosen, rows[chosen]
-        # Rows of a level are grouped by sequence because their parents' rows are.
-    kept = [np.flatnonzero(alive & (owner == index)) for index in range(count)]
-    return [_tree(nodes, tokens, parents, scores) for nodes in kept]
+    limits = np.array(budgets, np.int64).reshape(count, 2)
+    barren = np.array(sorted(stops), np.int64)
+    begun = np.flatnonzero((limits[:, 0] > 1) & (limits[:, 1] > 0))
+    level = Level(begun, np.asarray(roots, np.int64)[begun], np.full(len(begun), -1), 0)
+    pool, nodes = None, np.zeros(len(begun), np.int64)
+    while len(level.owner):
+        guessed, chances = expand(level)
+        if pool is None:
+            pool = _pool(roots, limits, width, guessed.shape[1])
+        room = np.empty((3, count * width), np.int64)
+        made = _advance(pool, (level.owner, nodes), guessed, chances, limits, barren,
+                        (level.depth + 1, width), room)  # fmt: skip
+        owner, nodes, above = room[:, :made]
+        level = Level(owner, pool.tokens[owner, nodes], above, level.depth + 1)
+    if pool is None:
+        return [TokenTree.root(int(root)) for root in roots]
+    return [_tree(pool, index, int(limits[index, 0])) for index in range(count)]
+
+
+class Pool(NamedTuple):
+    """All nodes guessed so far, a row a sequence: [B, room]; ``size`` int64 [B] of them."""
+
+    tokens: np.ndarray
+    parents: np.ndarray
+    scores: np.ndarray
+    size: np.ndarray
+
+
+def _pool(roots: np.ndarray, limits: np.ndarray, width: int, k: int) -> Pool:
+    count, levels = len(roots), max(int(limits[:, 1].max()), 1)
+    shape = (count, 1 + k + (levels - 1) * width * k)
+    tokens, parents = np.empty(shape, np.int64), np.full(shape, -1, np.int32)
+    tokens[:, 0] = roots
+    return Pool(tokens, parents, np.zeros(shape, np.float32), np.ones(count, np.int64))
+
+
+@njit(cache=True, nogil=True)
+def _advance(
+    pool: Pool,
+    frontier: tuple[np.ndarray, np.ndarray],
+    guessed: np.ndarray,
+    chances: np.ndarray,
+    limits: np.ndarray,
+    barren: np.ndarray,
+    ahead: tuple[int, int],
+    out: np.ndarray,
+) -> int:
+    """Add a level's children to the pool and choose whom to expand next.
+
+    Args:
+        frontier: int64 [F] owners, ascending, and places in their owner's row of the pool.
+        guessed, chances: [F, k]. limits: int64 [B, 2], nodes and depth.
+        ahead: depth of the children; most nodes of a sequence to expand.
+        out: int64 [3, B width], filled with owners, places and the parents' rows in the level.
+
+    Returns:
+        How many were chosen.
+    """
+    owners, nodes = frontier
+    depth, width = ahead
+    made, row = 0, 0
+    while row < len(owners):
+        owner, begin = owners[row], row
+        first = pool.size[owner]
+        while row < len(owners) and owners[row] == owner:
+            _append(pool, owner, nodes[row], guessed[row], chances[row])
+            row += 1
+        if depth >= limits[owner, 1]:
+            continue
+        taken = _best(pool, owner, first, limits[owner, 0], barren, out[1, made : made + width])
+        above = begin
+        for place in range(made, made + taken):
+            while nodes[above] != pool.parents[owner, out[1, place]]:
+                above += 1
+            out[0, place], out[2, place] = owner, above
+        made += taken
+    return made
+
+
+@njit(cache=True, nogil=True)
+def _append(pool: Pool, owner: int, node: int, tokens: np.ndarray, chances: np.ndarray) -> None:
+    """Put a node's children, those that have a chance, behind all others of its owner."""
+    after = pool.size[owner]
+    for column in range(len(tokens)):
+        score = pool.scores[owner, node] + min(chances[column], np.float32(0.0))
+        if np.isfinite(score):
+            pool.tokens[owner, after] = tokens[column]
+            pool.parents[owner, after] = node
+            pool.scores[owner, after] = score
+            after += 1
+    pool.size[owner] = after
+
+
+@njit(cache=True, nogil=True)
+def _best(
+    pool: Pool, owner: int, first: int, room: int, barren: np.ndarray, out: np.ndarray
+) -> int:
+    """Places from ``first`` on to be expanded, ascending in ``out``; returns how many.
+
+    They are among the owner's ``room`` best. Of equals the older is better, so that a parent is
+    never after its child.
+    """
+    best = np.argsort(-pool.scores[owner, : pool.size[owner]], kind="mergesort")
+    taken = 0
+    for place in best[:room]:
+        fertile = place >= first and taken < len(out)
+        for stop in barren:
+            fertile = fertile and pool.tokens[owner, place] != stop
+        if fertile:
+            out[taken] = place
+            taken += 1
+    out[:taken] = np.sort(out[:taken])
+    return taken
 
 
 def children(
@@ -130,19 +220,11 @@ def children(
     return np.take_along_axis(tokens, order, 1), np.take_along_axis(scores, order, 1)
 
 
-def _rank(owner: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Place of every node within its sequence, best first; older nodes first among equals."""
-    order = np.lexsort((-scores, owner))
-    begin = np.searchsorted(owner[order], owner[order])
-    rank = np.empty(len(owner), np.int64)
-    rank[order] = np.arange(len(owner)) - begin
-    return rank
-
-
-def _tree(
-    kept: np.ndarray, tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray
-) -> TokenTree:
-    """The nodes ``kept`` of a pool, ascending, parents among them, as a tree of their own."""
-    local = np.searchsorted(kept, parents[kept]).astype(np.int32)
+def _tree(pool: Pool, index: int, room: int) -> TokenTree:
+    """The best ``room`` nodes of one sequence, in order, as a tree."""
+    size = int(pool.size[index])
+    scores = pool.scores[index, :size]
+    kept = np.sort(np.argsort(-scores, kind="stable")[: max(room, 1)])
+    local = np.searchsorted(kept, pool.parents[index, kept]).astype(np.int32)
     local[0] = -1
-    return TokenTree(tokens[kept], local, scores[kept], np.zeros(len(kept), np.uint8))
+    return TokenTree(pool.tokens[index, kept], local, scores[kept], np.zeros(len(kept), np.uint8))

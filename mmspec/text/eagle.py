@@ -152,8 +152,7 @@ class _Growth:
             above = self._windows[level.parents, :-1]
             self._windows = np.concatenate([level.tokens[:, None], above], 1)
             self._said = self._rows.run(self._windows, states_above, spots, self._store)
-        logits = self._rows.logits(self._said.normed)
-        sure = self._rows.confidence(self._said.normed) if self._rows.config.confidence else None
+        logits, sure = self._rows.heads(self._said.normed)
         return self._guesses.children(logits, level, sure)
 
 

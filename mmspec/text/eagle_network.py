@@ -5,7 +5,8 @@ slot before) with the embedding of token s + 1; its state foretells token s + 2.
 
 A window of W tokens shows a slot the embeddings of token s + 1 and of the W - 1 before it.
 
-Axes: B rows, S slots, W window, H hidden, E the target's hidden, D head dimension, V its vocabulary.
+Axes: B rows, S slots, W window, H hidden, E the target's hidden, D head dimension, V its
+vocabulary.
 Tokens are int64 [B, S, W], latest first, or [B, S] where the window is 1.
 """
 

@@ -17,6 +17,7 @@ from mmspec_kernels.layout import ChunkLayout, TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from mmspec.model.packed import PackedLinear
 from mmspec.text.eagle_compiled import join_norms, turn
@@ -53,7 +54,8 @@ class EagleRows:
         self._out = _packed(network.o_proj)
         self._gate_up = _packed(network.gate_proj, network.up_proj)
         self._down = _packed(network.down_proj)
-        self._head = None if network.head is None else _packed(network.head)
+        own = [layer for layer in (network.head, network.judge) if layer is not None]
+        self._head = None if network.head is None else _packed(*own)
         self._between = self._weights(network.between_norm)
         self._embedding_norm = self._weights(network.embedding_norm)
         self._state_norm = self._weights(network.state_norm)
@@ -68,21 +70,24 @@ class EagleRows:
             return self.network.fuse(features).to(self.dtype)
         return self._linear(self._fc, torch.cat(features, -1).to(self.dtype))
 
-    def logits(self, normed: Tensor) -> Tensor:
-        """[T, V] over draft ids."""
-        if self._head is not None:
-            return self._linear(self._head, normed)
-        count = len(normed)
-        said = [self.network.head_logits(group) for group in grouped(normed)]
-        return torch.cat(said)[:count]
+    def heads(self, normed: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits [T, V] over draft ids, and the log-chance float32 [T, 1] that they are right.
 
-    def confidence(self, normed: Tensor) -> Tensor:
-        """Logarithm of the chance that what it says is accepted, float32 [T, 1]."""
+        The second is None for a network that does not foretell it.
+        """
         judge = self.network.judge
-        assert judge is not None
-        # One dot product a row: its bits do not depend on the others.
-        doubt = (normed.float() * judge.weight[0].float()).sum(-1, keepdim=True) + judge.bias
-        return torch.nn.functional.logsigmoid(doubt.float())
+        if self._head is not None:
+            told = self._linear(self._head, normed)
+            if judge is None:
+                return told, None
+            # One layer says both: the last column is the judge's.
+            return told[:, :-1], logsigmoid(told[:, -1:].float())
+        logits = torch.cat([self.network.head_logits(group) for group in grouped(normed)])
+        logits = logits[: len(normed)]
+        if judge is None:
+            return logits, None
+        doubt = torch.cat([judge(group) for group in grouped(normed)])[: len(normed)]
+        return logits, logsigmoid(doubt.float())
 
     def run(self, tokens: np.ndarray, states: Tensor, spots: Spots, store: Tensor) -> Said:
         """One pass: writes the rows' keys and values into ``store``, reads what each may see.
@@ -119,7 +124,7 @@ class EagleRows:
     def _input(
         self, embeds: Tensor, states: Tensor, groups: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """The residual stream [T, H] and what attention reads [G, R, ...], of embeddings [T, W, E]."""
+        """The residual stream [T, H] and what attention reads [G, R, ...], of [T, W, E]."""
         count, config = len(embeds), self.config
         outer = embeds.shape[1] * embeds.shape[2]
         if not config.wide:
@@ -194,7 +199,12 @@ def _rows(x: Tensor) -> np.ndarray:
 
 
 def _packed(*layers: nn.Linear) -> PackedLinear:
-    """Linear layers on the same input as one."""
-    biases = [layer.bias.data for layer in layers if layer.bias is not None]
+    """Linear layers on the same input as one; where some have a bias, the others get one of 0."""
     weight = torch.cat([layer.weight.data for layer in layers])
-    return PackedLinear(weight, torch.cat(biases) if biases else None)
+    if all(layer.bias is None for layer in layers):
+        return PackedLinear(weight, None)
+    biases = [
+        layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.data
+        for layer in layers
+    ]
+    return PackedLinear(weight, torch.cat(biases))

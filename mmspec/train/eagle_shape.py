@@ -122,14 +122,18 @@ def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) ->
     a_slot = 2 * (config.hidden + config.target_hidden) + 3 * config.heads * config.head_dim
     a_slot += 4 * config.hidden + 3 * config.intermediate
     drafts = mix.unroll * tokens * a_slot * width
-    masks = mix.unroll * (mix.unroll + 1) // 2 * tokens * reading.width
+    scores = 2 * mix.unroll * config.heads * tokens * reading.width * width
     reads = tokens * text.hidden_size * width * (len(config.layers) + 8)
-    wide = min(mix.chunk, tokens) * 4 * (2 * config.vocabulary + 4 * config.said)
+    wide = (
+        (min(mix.chunk, tokens) if mix.chunk else mix.unroll * tokens)
+        * 4
+        * (2 * config.vocabulary + 4 * config.said)
+    )
     return Memory(
         target=weights(spec) * bytes_a_weight,
         drafter=trained(network) * 8,  # weights and gradients in fp32
         optimizer=trained(network) * 12,  # master copy and two moments
-        activations=drafts + masks + reads,
+        activations=drafts + scores + reads,
         logits=wide,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -93,21 +94,26 @@ class EagleStage:
 
     @torch.no_grad()
     def trial(self) -> dict[str, float]:
-        """Held-out greedy chain drafting, exactly as decoding would go: tau with depth K.
+        """Held-out greedy chain drafting, exactly as decoding would go, over all and by kind.
 
-        ``accepted`` is the share of tried drafts that are kept, ``overlap`` the most that can be
-        accepted of one draft at temperature 1.
+        ``tau`` counts the bonus; ``accepted`` is the share of tried drafts that are kept,
+        ``overlap`` the most that can be accepted of one draft at temperature 1.
         """
         self._lesson.eval()
-        passes: list[Passes] = []
+        passes: dict[str, list[Passes]] = defaultdict(list)
         overlap = torch.zeros(2, device=self._target.device)
         for members in self._reader.tried:
             rows = self._reader.rows(members)
             with self._reader.autocast():
                 decoded, shared = self._lesson.trial(rows, self._target.read(rows))
-            passes += decoded
             overlap += shared
-        told = {"overlap": float(overlap[0] / overlap[1].clamp_min(1))} | numbers(passes)
+            for one in decoded:
+                kind = self._reader.sample(members[one.row][one.number]).kind
+                passes[""].append(one.passes)
+                passes[f"/{kind}"].append(one.passes)
+        told = {"overlap": float(overlap[0] / overlap[1].clamp_min(1))}
+        for kind, some in sorted(passes.items()):
+            told |= {f"{name}{kind}": value for name, value in numbers(some).items()}
         return {f"held_out_{name}": value for name, value in told.items()}
 
     def keep(self, step: int, trial: Mapping[str, float]) -> None:

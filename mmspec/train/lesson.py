@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mmspec.train.capture import Captured, FrozenTarget
-    from mmspec.train.chain import Passes
+    from mmspec.train.chain import Decoded
     from mmspec.train.losses import Law
     from mmspec.train.packing import PackedRows
 
@@ -37,8 +37,8 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         confidence: weight of the confidence head; its label is whether the drafter's first choice
             is the target's (what greedy verification accepts). ``rejection`` weighs its misses.
         features: weight of smooth L1 between a state and the next slot's fused true feature.
-        unroll: steps K. decay: weight of step k is decay^k.
-        momentum: of the running acceptance.
+        unroll: steps K. depth: drafts of a chain in trials; None: K.
+        decay: weight of step k is decay^k. momentum: of the running acceptance.
         chunk: slots whose logits exist at once, and are made again in backward; 0: all of them,
             once, which is faster where they fit.
         compiled: fuse the losses' many small steps (torch.compile; a minute at the start).
@@ -52,6 +52,7 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rejection: float = 1.0
     features: float = 0.0
     unroll: int = 5
+    depth: int | None = None
     decay: float = 0.8
     momentum: float = 0.95
     chunk: int = 1024
@@ -122,13 +123,14 @@ class Lesson(nn.Module):
         return loss, means.detach(), counts
 
     @torch.no_grad()
-    def trial(self, rows: PackedRows, captured: Captured) -> tuple[list[Passes], Tensor]:
-        """Greedy samples decoded with chains of K drafts, and the sum of overlaps [2] of step 0.
+    def trial(self, rows: PackedRows, captured: Captured) -> tuple[list[Decoded], Tensor]:
+        """Greedy samples decoded with chains of ``depth`` drafts, and overlaps of step 0.
 
-        The second is sum and count of what could be accepted of one draft at temperature 1.
+        The second is sum and count [2] of what could be accepted of one draft at temperature 1.
         """
         features = self._features(captured)
-        said, slots, valid = unroll(self._body, rows, features, self.mix.unroll)
+        depth = self.mix.depth or self.mix.unroll
+        said, slots, valid = unroll(self._body, rows, features, depth)
         following = rows.tokens.gather(1, (slots + 2).clamp(max=rows.tokens.shape[1] - 1))
         right = torch.zeros((len(said), *rows.tokens.shape), dtype=torch.bool, device=slots.device)
         row = torch.arange(len(slots), device=slots.device)[:, None].expand_as(slots)
@@ -142,8 +144,9 @@ class Lesson(nn.Module):
         law = losses.law(self._target.logits(final), self._kept)
         log_q = losses.log_law(self._body.logits(said[0][at]))
         overlap = losses.overlap(law.log_p, log_q, law.mass)
-        passes = [one.passes for one in chain.decode(rows, right)]
-        return passes, torch.stack([overlap.sum(), overlap.new_tensor(len(overlap))])
+        return chain.decode(rows, right), torch.stack(
+            [overlap.sum(), overlap.new_tensor(len(overlap))]
+        )
 
     @property
     def _body(self) -> Network:

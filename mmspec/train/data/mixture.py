@@ -155,8 +155,8 @@ def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
 def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conversation:
     rng = generator(seed, "about")
     if kind == "two":
-        images, told = two_pictures.two_pictures(seed)
-        turns = [(asked.question, asked.answer) for asked in told]
+        images, both = two_pictures.two_pictures(seed)
+        turns = [(asked.question, asked.answer) for asked in both]
         return Conversation("two", tuple(turns), images, system=system)
     if kind == "quiz":
         return _quiz(seed, rng.randint(*mixture.objects), mixture.quiz, system)

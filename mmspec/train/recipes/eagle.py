@@ -16,8 +16,8 @@ from mmspec.text.eagle_network import EagleNetwork
 from mmspec.train.asked import Asked, command_line, questions, read_answers, write_answers
 from mmspec.train.capture import FrozenTarget
 from mmspec.train.drafter_loop import join_crew, run
-from mmspec.train.eagle_data import Recipe, dry_run, vocabulary
 from mmspec.train.eagle_copying import start_copying
+from mmspec.train.eagle_data import Recipe, dry_run, vocabulary
 from mmspec.train.eagle_shape import eagle_config, first_weights, matrices
 from mmspec.train.eagle_stage import EagleStage
 from mmspec.train.loop import Optimizer
