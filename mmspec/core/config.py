@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,19 +54,32 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     request_seconds: float = 600.0
 
 
+Drafters = dict[str, dict[str, dict[str, Any]]]
+QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}}}  # they suit every model
+TRAINED: dict[str, Drafters] = {}  # by the name of a bundled model: what was trained for it
+
+
+class Unsaid(dict[str, dict[str, dict[str, Any]]]):
+    """No drafters were named, not even that there shall be none."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a server or an ``LLM`` is built from.
 
     ``drafters`` maps wing -> name -> options; the table header is the drafter's address:
-    ``[drafters.retrieval.suffix]`` is ``mmspec/retrieval/suffix.py``.
+    ``[drafters.retrieval.suffix]`` is ``mmspec/retrieval/suffix.py``. Where nothing is said, those
+    that suit the model: the ones that need no weights, and a bundled model's own.
     """
 
     model: ModelConfig = ModelConfig()
     engine: EngineConfig = EngineConfig()
     serve: ServeConfig = ServeConfig()
-    drafters: dict[str, dict[str, dict[str, Any]]] = msgspec.field(
-        default_factory=lambda: {"retrieval": {"suffix": {}, "recycling": {}}}
-    )
+    drafters: Drafters = msgspec.field(default_factory=Unsaid)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.drafters, Unsaid):
+            suits = copy.deepcopy(TRAINED.get(self.model.path, {}) | QUOTING)
+            msgspec.structs.force_setattr(self, "drafters", suits)
 
 
 def parse(text: str) -> Config:

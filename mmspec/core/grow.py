@@ -7,6 +7,7 @@ node outside them can never come back, and neither can anything below it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ def grow(
     expand: Callable[[Level], tuple[np.ndarray, np.ndarray]],
     width: int = 8,
     stops: frozenset[int] = frozenset(),
+    least: float = 0.0,
 ) -> list[TokenTree]:
     """Grow one tree a sequence.
 
@@ -56,10 +58,13 @@ def grow(
             row, and their log-probabilities given the node, float32 [F, k]; -inf is no child.
         width: most nodes of one sequence expanded at one depth.
         stops: ids that end a text; they are guessed but nothing below them is.
+        least: chance of a node, its ancestors' in it, below which it is not expanded: a level
+            costs time whatever comes of it.
     """
     count = len(roots)
     limits = np.array(budgets, np.int64).reshape(count, 2)
     barren = np.array(sorted(stops), np.int64)
+    worth = (width, np.float32(math.log(least)) if least > 0 else np.float32(-np.inf))
     begun = np.flatnonzero((limits[:, 0] > 1) & (limits[:, 1] > 0))
     level = Level(begun, np.asarray(roots, np.int64)[begun], np.full(len(begun), -1), 0)
     pool, nodes = None, np.zeros(len(begun), np.int64)
@@ -69,7 +74,7 @@ def grow(
             pool = _pool(roots, limits, width, guessed.shape[1])
         room = np.empty((3, count * width), np.int64)
         made = _advance(pool, (level.owner, nodes), guessed, chances, limits, barren,
-                        (level.depth + 1, width), room)  # fmt: skip
+                        level.depth + 1, worth, room)  # fmt: skip
         owner, nodes, above = room[:, :made]
         level = Level(owner, pool.tokens[owner, nodes], above, level.depth + 1)
     if pool is None:
@@ -102,7 +107,8 @@ def _advance(
     chances: np.ndarray,
     limits: np.ndarray,
     barren: np.ndarray,
-    ahead: tuple[int, int],
+    depth: int,
+    worth: tuple[int, float],
     out: np.ndarray,
 ) -> int:
     """Add a level's children to the pool and choose whom to expand next.
@@ -110,14 +116,14 @@ def _advance(
     Args:
         frontier: int64 [F] owners, ascending, and places in their owner's row of the pool.
         guessed, chances: [F, k]. limits: int64 [B, 2], nodes and depth.
-        ahead: depth of the children; most nodes of a sequence to expand.
+        depth: of the children. worth: most nodes of a sequence to expand, and their least score.
         out: int64 [3, B width], filled with owners, places and the parents' rows in the level.
 
     Returns:
         How many were chosen.
     """
     owners, nodes = frontier
-    depth, width = ahead
+    width, least = worth
     made, row = 0, 0
     while row < len(owners):
         owner, begin = owners[row], row
@@ -127,7 +133,8 @@ def _advance(
             row += 1
         if depth >= limits[owner, 1]:
             continue
-        taken = _best(pool, owner, first, limits[owner, 0], barren, out[1, made : made + width])
+        room = (limits[owner, 0], least)
+        taken = _best(pool, owner, first, room, barren, out[1, made : made + width])
         above = begin
         for place in range(made, made + taken):
             while nodes[above] != pool.parents[owner, out[1, place]]:
@@ -153,17 +160,22 @@ def _append(pool: Pool, owner: int, node: int, tokens: np.ndarray, chances: np.n
 
 @njit(cache=True, nogil=True)
 def _best(
-    pool: Pool, owner: int, first: int, room: int, barren: np.ndarray, out: np.ndarray
+    pool: Pool,
+    owner: int,
+    first: int,
+    room: tuple[int, float],
+    barren: np.ndarray,
+    out: np.ndarray,
 ) -> int:
     """Places from ``first`` on to be expanded, ascending in ``out``; returns how many.
 
-    They are among the owner's ``room`` best. Of equals the older is better, so that a parent is
+    They are among the owner's best, so many and with such a score as ``room`` says. Of equals the older is better, so that a parent is
     never after its child.
     """
     best = np.argsort(-pool.scores[owner, : pool.size[owner]], kind="mergesort")
     taken = 0
-    for place in best[:room]:
-        fertile = place >= first and taken < len(out)
+    for place in best[: room[0]]:
+        fertile = place >= first and taken < len(out) and pool.scores[owner, place] >= room[1]
         for stop in barren:
             fertile = fertile and pool.tokens[owner, place] != stop
         if fertile:

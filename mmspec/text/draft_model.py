@@ -41,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     path: str  # a model folder, a hub id, or the name of a bundled model
     floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
+    least: float = 0.3  # least chance of a node for which it is worth saying what follows
     width: Annotated[int, Meta(ge=1)] = 4  # nodes of one sequence expanded at one depth
     children: Annotated[int, Meta(ge=1)] = 4  # guesses at one node
     tokens: int = 1 << 18  # room for keys and values, over all sequences; touched as they come
@@ -95,7 +96,7 @@ class DraftModel:
             return trees
         roots = np.array([trees[index].tokens[0] for index in speaks])
         growth = _Growth(self._rows, self._memories, memories, self._rules)
-        grown = grow(roots, limits, growth.expand, self._config.width)
+        grown = grow(roots, limits, growth.expand, self._config.width, least=self._config.least)
         for index, tree in zip(speaks, grown, strict=True):
             trees[index] = tree
         return trees

@@ -20,6 +20,7 @@ from mmspec.core.drafter import Budget, Facts, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
+from mmspec.model.load import locate
 from mmspec.model.target import Target
 from mmspec.text.eagle_load import load_network
 from mmspec.text.eagle_memory import Memories, Memory
@@ -39,8 +40,9 @@ CHAIN = 16  # tokens committed at once that still go beside other sequences'
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of ``[drafters.text.eagle]``."""
 
-    path: str  # a checkpoint folder: ours, EAGLE's or a speculators one
+    path: str  # a checkpoint folder: ours, EAGLE's or a speculators one; or a bundled drafter
     floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
+    least: float = 0.15  # least chance of a node for which it is worth saying what follows
     width: int = 4  # nodes of one sequence expanded at one depth
     children: int = 4  # guesses at one node
     tokens: int = 1 << 18  # room for keys and values, over all sequences; touched as they come
@@ -93,7 +95,7 @@ class Eagle:
         limits = [
             Budget(budgets[index].nodes, min(budgets[index].depth, REACH)) for index in speaks
         ]
-        grown = grow(roots, limits, growth.expand, self._config.width)
+        grown = grow(roots, limits, growth.expand, self._config.width, least=self._config.least)
         for index, tree in zip(speaks, grown, strict=True):
             trees[index] = tree
         return trees
@@ -172,7 +174,7 @@ def build(config: Config, facts: Facts) -> Eagle:
         ConfigError: the checkpoint is not one, or does not fit the target.
     """
     target = facts.model if isinstance(facts.model, Target) else None
-    network = load_network(Path(config.path), None if target is None else target.layers)
+    network = load_network(Path(locate(config.path)), None if target is None else target.layers)
     _check_fit(network, facts, target)
     if target is None:
         weight = network.fc.weight

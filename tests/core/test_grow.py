@@ -164,3 +164,19 @@ def test_a_grown_tree_of_a_perfect_drafter_is_accepted_to_its_depth():
         [tree] = grow(text.tokens[-1:], [Budget(40, 3)], expand)
         verdict = step(toy, [text], [tree], frozenset())
         assert verdict.counts.tolist() == [4]
+
+
+@pytest.mark.parametrize("least", [0.02, 0.2, 0.6])
+def test_nodes_of_little_chance_are_not_expanded(least):
+    """They may stand in the tree, but nobody is asked what follows them."""
+    roots = np.arange(3)
+    scorer = Scorer(11, roots)
+    trees = grow(roots, [Budget(12, 4)] * 3, scorer, 4, least=least)
+    eager = Scorer(11, roots)
+    free = grow(roots, [Budget(12, 4)] * 3, eager, 4)
+    asked, most = (sum(len(one.owner) for one in s.levels) for s in (scorer, eager))
+    assert asked < most if least > 0.1 else asked <= most
+    for tree, whole in zip(trees, free, strict=True):
+        inner = np.unique(tree.parents[1:])
+        assert (np.exp(tree.scores[inner]) >= np.float32(least) * (1 - 1e-6)).all()
+        assert len(tree) <= len(whole)

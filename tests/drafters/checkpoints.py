@@ -25,10 +25,10 @@ def options(address: str, folder: Path) -> dict[str, object]:
     """What the drafter at ``address`` must be told."""
     if address == "text.eagle":
         save_checkpoint(folder, random_network(EAGLE))
-        return {"path": str(folder), "floor": 1e-4}
+        return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "text.draft_model":
         save_language_model(folder)
-        return {"path": str(folder), "floor": 1e-4}
+        return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     return {}
 
 

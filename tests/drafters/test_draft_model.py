@@ -38,7 +38,7 @@ def drafter(folder, facts=FACTS, **options):
     if not (folder / "config.json").exists():
         save_language_model(folder)
     return draft_model.build(
-        draft_model.Config(path=str(folder), **{"floor": 1e-6, **options}), facts
+        draft_model.Config(path=str(folder), **{"floor": 1e-6, "least": 0.0, **options}), facts
     )
 
 

@@ -41,7 +41,7 @@ def sequence(id, text, sampling=GREEDY, seed=0):
 
 def drafter(config, folder, facts=FACTS, **options):
     save_checkpoint(folder, random_network(config))
-    return eagle.build(eagle.Config(path=str(folder), **{"floor": 1e-6, **options}), facts)
+    return eagle.build(eagle.Config(path=str(folder), **{"floor": 1e-6, "least": 0.0, **options}), facts)
 
 
 def show(mind, one, count):
@@ -128,7 +128,7 @@ def test_what_was_guessed_and_refused_leaves_no_trace(tmp_path):
     prefill(mind, [one], Markov())
     for size in range(3, 20):
         step(mind, [one], [Budget(size, 8)], Markov())
-        fresh, again = eagle.build(eagle.Config(path=str(tmp_path), floor=1e-6), FACTS), one
+        fresh, again = eagle.build(eagle.Config(path=str(tmp_path), floor=1e-6, least=0.0), FACTS), one
         whole = observation([again.tokens[: one.cached]], [NOBODY], Markov(), fresh.needs.layers)
         fresh.observe([again], whole)
         ours, theirs = (who.draft([one], [Budget(16, 6)])[0] for who in (mind, fresh))
@@ -219,7 +219,7 @@ def test_the_floor_and_confidence_thin_the_tree(tmp_path):
     torch.nn.init.zeros_(doubting.judge.weight)
     torch.nn.init.constant_(doubting.judge.bias, 0.0)  # one half at every node
     save_checkpoint(tmp_path / "doubt", doubting)
-    mind = eagle.build(eagle.Config(path=str(tmp_path / "doubt"), floor=0.05), FACTS)
+    mind = eagle.build(eagle.Config(path=str(tmp_path / "doubt"), floor=0.05, least=0.0), FACTS)
     again = sequence("a", prompt(6))
     prefill(mind, [again], Markov())
     (thin,) = mind.draft([again], [Budget(64, 6)])
@@ -284,7 +284,7 @@ def test_the_target_says_the_same_with_and_without_it(name, tmp_path):
     drafters = {}
     for index, (label, options) in enumerate(SHARED.items()):
         save_checkpoint(tmp_path / str(index), random_network(shape(target, **options)))
-        config = eagle.Config(path=str(tmp_path / str(index)), floor=0.0)
+        config = eagle.Config(path=str(tmp_path / str(index)), floor=0.0, least=0.0)
         drafters[label] = eagle.build(config, target.facts)
     prompts = {str(index): one for index, one in enumerate(tiny.prompts(name))}
     loud, quiet = running.engine(target, drafters), running.engine(target)

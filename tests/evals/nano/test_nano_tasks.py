@@ -10,7 +10,7 @@ from mmspec_evals.registry import find
 from mmspec_evals.task import Want
 from PIL import Image
 
-NAMES = ["nano_vqa", "nano_describe", "nano_docqa", "nano_code"]
+NAMES = ["nano_vqa", "nano_describe", "nano_pair", "nano_program", "nano_docqa", "nano_code"]
 
 
 def want(seed=0, limit=6, tokens=()):
@@ -87,6 +87,19 @@ def test_the_value_decides_a_fact_that_is_quoted_badly():
     doc = task.load(want()).docs[0]
     said = f"It is there. The answer is {doc.target[0]['value']}."
     assert task.score((said,), doc) == {"accuracy": 0.0, "value": 1.0}
+
+
+def test_two_pictures_are_shown_in_order_and_programs_are_python():
+    (pairs,), programs = find(["nano_pair"]), find(["nano_program"])
+    for doc in pairs.load(want()).docs:
+        first, second, asked = doc.turns[0]
+        assert first.read() != second.read()
+        assert "first" in asked.text or "second" in asked.text
+    for task in programs:
+        for doc in task.load(want()).docs:
+            code = doc.target.removeprefix("```python\n").removesuffix("\n```")
+            compile(code, doc.id, "exec")
+            assert (len(doc.turns[0]) == 2) == (task.name == "nano_program/change")
 
 
 def test_code_is_compared_with_as_much_as_was_said():
