@@ -102,8 +102,8 @@ def main() -> None:
     config = Config(model=ModelConfig(path=options.model), engine=EngineConfig(), drafters={})
     engine, _ = build(config)
     target = engine.target
-    # No floor: every depth is reached, whatever the weights think of this text.
-    table = {wing: {name: {"path": path, "floor": 1e-30}}}
+    # Nothing is too unlikely: every depth is reached, whatever the weights think of this text.
+    table = {wing: {name: {"path": path, "floor": 1e-30, "least": 0.0}}}
     (drafter,) = build_drafters(table, target.facts).values()
     draw = np.random.default_rng(0)
     sampling = Sampling(temperature=options.temperature, max_tokens=64, seed=1)

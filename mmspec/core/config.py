@@ -56,7 +56,8 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 Drafters = dict[str, dict[str, dict[str, Any]]]
 QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}}}  # they suit every model
-TRAINED: dict[str, Drafters] = {}  # by the name of a bundled model: what was trained for it
+# By the name of a bundled model: what was trained for it.
+TRAINED: dict[str, Drafters] = {"nano": {"text": {"eagle": {"path": "nano-eagle"}}}}
 
 
 class Unsaid(dict[str, dict[str, dict[str, Any]]]):

@@ -42,7 +42,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     path: str  # a checkpoint folder: ours, EAGLE's or a speculators one; or a bundled drafter
     floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
-    least: float = 0.15  # least chance of a node for which it is worth saying what follows
+    least: float = 0.4  # least chance of a node for which it is worth saying what follows
     width: int = 4  # nodes of one sequence expanded at one depth
     children: int = 4  # guesses at one node
     tokens: int = 1 << 18  # room for keys and values, over all sequences; touched as they come

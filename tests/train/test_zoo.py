@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
+from mmspec.text.eagle_checkpoint import load_checkpoint
 from mmspec.train.card import tables
 from mmspec.train.data import pictures
+from mmspec.train.regenerate import fingerprint, tokenizer_digest
 
 ZOO = Path(str(resources.files("mmspec.zoo").joinpath("nano")))
 
@@ -51,3 +53,26 @@ def test_it_names_a_large_object(loaded):
 def test_the_card_shows_what_the_probe_measured():
     measured = json.loads((ZOO / "probe.json").read_text())
     assert tables(measured) in (ZOO / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_the_family_is_small_and_every_member_has_a_card():
+    members = [path for path in ZOO.parent.iterdir() if path.is_dir() and path.name[0] != "_"]
+    assert {path.name for path in members} >= {"nano", "nano-lm", "nano-eagle"}
+    sizes = [file.stat().st_size for path in members for file in path.iterdir()]
+    assert sum(sizes) < 40e6
+    assert all((path / "MODEL_CARD.md").exists() for path in members)
+
+
+def test_the_draft_model_is_a_plain_model_of_the_same_tokenizer():
+    folder = ZOO.parent / "nano-lm"
+    model, told = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(told.values())
+    assert model.dtype == torch.bfloat16
+    assert (folder / "tokenizer.json").read_bytes() == (ZOO / "tokenizer.json").read_bytes()
+
+
+def test_the_feature_drafter_loads_strictly_and_is_nanos_own():
+    network, told = load_checkpoint(ZOO.parent / "nano-eagle")
+    assert told.training["fingerprint"] == fingerprint("nano")
+    assert told.tokenizer == tokenizer_digest("nano")
+    assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
