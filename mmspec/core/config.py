@@ -37,6 +37,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_nodes: int = 16  # nodes of one verified tree, root included
     max_depth: int = 12
     tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
+    enough: float = 2.5  # tokens promised by free guesses for which no model is asked to draft
     prefix_cache: bool = True
 
 

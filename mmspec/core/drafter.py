@@ -121,6 +121,8 @@ def part(seen: Observation, chosen: ListOf[int]) -> Observation:
 class Drafter(Protocol):
     """Batch in, batch out. Never sees the cache's bookkeeping, the scheduler or the wire.
 
+    A drafter whose guesses cost passes of a model says so (``runs_model = True``).
+
     A sequence may be forgotten and observed again in the middle of its text (after a batch in
     which another one failed): what was not seen is missing then, never wrong.
     """

@@ -73,8 +73,10 @@ def grow(
         if pool is None:
             pool = _pool(roots, limits, width, guessed.shape[1])
         room = np.empty((3, count * width), np.int64)
-        made = _advance(pool, (level.owner, nodes), guessed, chances, limits, barren,
-                        level.depth + 1, worth, room)  # fmt: skip
+        made = _advance(
+            pool, (level.owner, nodes), (guessed, chances), limits, barren, level.depth + 1,
+            worth, room,
+        )  # fmt: skip
         owner, nodes, above = room[:, :made]
         level = Level(owner, pool.tokens[owner, nodes], above, level.depth + 1)
     if pool is None:
@@ -103,8 +105,7 @@ def _pool(roots: np.ndarray, limits: np.ndarray, width: int, k: int) -> Pool:
 def _advance(
     pool: Pool,
     frontier: tuple[np.ndarray, np.ndarray],
-    guessed: np.ndarray,
-    chances: np.ndarray,
+    children: tuple[np.ndarray, np.ndarray],
     limits: np.ndarray,
     barren: np.ndarray,
     depth: int,
@@ -115,14 +116,14 @@ def _advance(
 
     Args:
         frontier: int64 [F] owners, ascending, and places in their owner's row of the pool.
-        guessed, chances: [F, k]. limits: int64 [B, 2], nodes and depth.
+        children: tokens and log-chances, [F, k] each. limits: int64 [B, 2], nodes and depth.
         depth: of the children. worth: most nodes of a sequence to expand, and their least score.
         out: int64 [3, B width], filled with owners, places and the parents' rows in the level.
 
     Returns:
         How many were chosen.
     """
-    owners, nodes = frontier
+    (owners, nodes), (guessed, chances) = frontier, children
     width, least = worth
     made, row = 0, 0
     while row < len(owners):
@@ -169,8 +170,8 @@ def _best(
 ) -> int:
     """Places from ``first`` on to be expanded, ascending in ``out``; returns how many.
 
-    They are among the owner's best, so many and with such a score as ``room`` says. Of equals the older is better, so that a parent is
-    never after its child.
+    They are among the owner's best, so many and with such a score as ``room`` says. Of equals the
+    older is better, so that a parent is never after its child.
     """
     best = np.argsort(-pool.scores[owner, : pool.size[owner]], kind="mergesort")
     taken = 0

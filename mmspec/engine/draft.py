@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,16 +24,29 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def promised(trees: ListOf[TokenTree]) -> float:
+    """Drafted tokens that the most promising of some trees expects to be kept."""
+    return max((float(np.exp(tree.scores[1:]).sum()) for tree in trees), default=0.0)
+
+
 class Panel:
     """All drafters of an engine, each under its address.
+
+    Those whose guesses cost a model's passes (``runs_model``) are not asked for a sequence for
+    which the others already promise ``enough`` tokens.
 
     Whatever a drafter raises ends its part in the request that made it raise, with a reason in
     the report; the request itself, and everyone else, goes on.
     """
 
-    def __init__(self, drafters: Mapping[str, Drafter], vocabulary: int) -> None:
+    def __init__(
+        self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float = math.inf
+    ) -> None:
         self._drafters = dict(drafters)
-        self._vocabulary = vocabulary
+        self._vocabulary, self._enough = vocabulary, enough
+        # Those that cost next to nothing speak first, so that the others need not always.
+        order = sorted(self._drafters, key=lambda address: self._dear(self._drafters[address]))
+        self._speakers = [(list(self._drafters).index(one), one) for one in order]
         self.addresses = tuple(self._drafters)
         self.needs = Needs()
         for drafter in self._drafters.values():
@@ -45,11 +59,15 @@ class Panel:
         if all(budget.nodes == 1 for budget in budgets):
             return [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
-        for source, (address, drafter) in enumerate(self._drafters.items()):
+        for source, address in self._speakers:
+            drafter = self._drafters[address]
+            sated = self._enough if self._dear(drafter) else math.inf
             speaks = [
                 index
                 for index, sequence in enumerate(sequences)
-                if budgets[index].nodes > 1 and self._may(address, sequence, tallies)
+                if budgets[index].nodes > 1
+                and self._may(address, sequence, tallies)
+                and promised(guesses[index]) < sated
             ]
             asked = [(sequences[index], budgets[index]) for index in speaks]
             for index, tree in zip(speaks, self._ask(drafter, asked), strict=True):
@@ -139,6 +157,10 @@ class Panel:
             raise ValueError("the tree is larger than its budget")
         if tree.tokens.min() < 0 or tree.tokens.max() >= self._vocabulary:
             raise ValueError("the tree holds ids outside the vocabulary")
+
+    @staticmethod
+    def _dear(drafter: Drafter) -> bool:
+        return bool(getattr(drafter, "runs_model", False))
 
     def _may(self, address: str, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
         asked = sequence.request.speculation

@@ -63,7 +63,7 @@ class Engine:
         self.target = target
         self.config = config
         self._stats = EngineStats()
-        self.panel = Panel(drafters, target.facts.vocabulary)
+        self.panel = Panel(drafters, target.facts.vocabulary, config.enough)
         self.drafting = Stopwatch()
         self.scheduler = Scheduler(config, self._admit)
         self._controller = controller or ConstantController(config)

@@ -55,6 +55,7 @@ class DraftModel:
     """
 
     needs = Needs()
+    runs_model = True
 
     def __init__(self, config: Config, facts: Facts, model: Target) -> None:
         said = model.facts.vocabulary

@@ -51,6 +51,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Eagle:
     """Reads the features of committed tokens, and grows trees from its own states."""
 
+    runs_model = True
+
     def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
         shape = rows.config
         self.needs = Needs(layers=tuple(sorted(set(shape.layers))))

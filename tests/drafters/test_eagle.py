@@ -41,7 +41,9 @@ def sequence(id, text, sampling=GREEDY, seed=0):
 
 def drafter(config, folder, facts=FACTS, **options):
     save_checkpoint(folder, random_network(config))
-    return eagle.build(eagle.Config(path=str(folder), **{"floor": 1e-6, "least": 0.0, **options}), facts)
+    return eagle.build(
+        eagle.Config(path=str(folder), **{"floor": 1e-6, "least": 0.0, **options}), facts
+    )
 
 
 def show(mind, one, count):
@@ -128,7 +130,10 @@ def test_what_was_guessed_and_refused_leaves_no_trace(tmp_path):
     prefill(mind, [one], Markov())
     for size in range(3, 20):
         step(mind, [one], [Budget(size, 8)], Markov())
-        fresh, again = eagle.build(eagle.Config(path=str(tmp_path), floor=1e-6, least=0.0), FACTS), one
+        fresh, again = (
+            eagle.build(eagle.Config(path=str(tmp_path), floor=1e-6, least=0.0), FACTS),
+            one,
+        )
         whole = observation([again.tokens[: one.cached]], [NOBODY], Markov(), fresh.needs.layers)
         fresh.observe([again], whole)
         ours, theirs = (who.draft([one], [Budget(16, 6)])[0] for who in (mind, fresh))

@@ -82,7 +82,14 @@ def passes_are_rounds(answers, made, folder):
     lesson = made.module().eval()
     save_checkpoint(folder, lesson.network)
     served = Target(copy.deepcopy(answers.model))
-    options = {"path": str(folder), "width": 1, "children": 1, "floor": 0.0, "least": 0.0, "tokens": 4096}
+    options = {
+        "path": str(folder),
+        "width": 1,
+        "children": 1,
+        "floor": 0.0,
+        "least": 0.0,
+        "tokens": 4096,
+    }
     drafters = {"text.eagle": build_drafter("text.eagle", options, served.facts)}
     running = engine(served, drafters, max_nodes=6, max_depth=5)
     asked = {str(number): said.prompt for number, said in enumerate(answers.samples[:2])}

@@ -105,7 +105,14 @@ def passes_are_rounds(answers, made, folder):
     lesson = made.module().eval()
     lesson.student.save_pretrained(folder)
     served = Target(copy.deepcopy(answers.model))
-    options = {"path": str(folder), "width": 1, "children": 1, "floor": 0.0, "least": 0.0, "tokens": 4096}
+    options = {
+        "path": str(folder),
+        "width": 1,
+        "children": 1,
+        "floor": 0.0,
+        "least": 0.0,
+        "tokens": 4096,
+    }
     drafters = {"text.draft_model": build_drafter("text.draft_model", options, served.facts)}
     running = engine(served, drafters, max_nodes=4, max_depth=3)
     asked = {str(number): said.prompt for number, said in enumerate(answers.samples[:2])}
