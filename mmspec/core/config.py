@@ -62,7 +62,7 @@ TRAINED: dict[str, Drafters] = {"nano": {"text": {"eagle": {"path": "nano-eagle"
 
 
 class Unsaid(dict[str, dict[str, dict[str, Any]]]):
-    """No drafters were named, not even that there shall be none."""
+    """No drafters were named, not even that there shall be none: those that suit the model."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,7 +80,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __post_init__(self) -> None:
         if isinstance(self.drafters, Unsaid):
-            suits = copy.deepcopy(TRAINED.get(self.model.path, {}) | QUOTING)
+            # Still Unsaid, so that a configuration for another model finds that one's own.
+            suits = Unsaid(copy.deepcopy(TRAINED.get(self.model.path, {}) | QUOTING))
             msgspec.structs.force_setattr(self, "drafters", suits)
 
 

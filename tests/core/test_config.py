@@ -1,14 +1,26 @@
 """One TOML, strict: what is not understood is refused with its path."""
 
+import msgspec
 import pytest
 
-from mmspec.core.config import Config, load, parse
+from mmspec.core.config import Config, ModelConfig, load, parse
 from mmspec.core.errors import ConfigError
 
 
 def test_empty_is_the_default():
     assert parse("") == Config()
     assert parse("").drafters["retrieval"].keys() == {"suffix", "recycling"}
+
+
+def test_unnamed_drafters_are_those_that_suit_the_model():
+    nano, other = Config(), Config(model=ModelConfig(path="somebody/else"))
+    assert nano.drafters["text"] == {"eagle": {"path": "nano-eagle"}}
+    assert nano.drafters.keys() - other.drafters.keys() == {"text"}
+    assert msgspec.structs.replace(nano, model=other.model) == other
+    assert parse("[drafters]").drafters == {}
+    named = parse("[drafters.retrieval.suffix]")
+    assert msgspec.structs.replace(named, model=other.model).drafters == named.drafters
+    assert msgspec.to_builtins(nano)["drafters"] == dict(nano.drafters)
 
 
 def test_values_and_addresses(tmp_path):

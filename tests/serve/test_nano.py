@@ -141,7 +141,7 @@ def test_long_document(client):
 
 def test_bad_requests_of_the_engine(client):
     with pytest.raises(openai.BadRequestError) as caught:
-        client.completions.create(model="nano", prompt="word " * 17_000)
+        client.completions.create(model="nano", prompt="word " * 40_000)
     assert caught.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, speculation={"drafters": ["text.nobody"]})

@@ -66,8 +66,9 @@ def test_a_parallel_turn_is_the_prompt_asked_alone(tokenizer, model):
     other = encoder.encode(Conversation("repeat", TURNS))
     both = encoder.encode(Conversation("scene", TURNS, (image,)))
     alone = encoder.encode(Conversation("scene", TURNS[1:], (image,)))
-    packed = stage.hidden(_fill([other, both], 1, 200, ("scene", "repeat")))[0]
-    single = stage.hidden(_fill([alone], 1, 100, ("scene",)))[0]
+    ordered = sorted([other, both], key=lambda made: -len(made.tokens))
+    packed = stage.hidden(_fill([ordered], 200, ("scene", "repeat")))[0]
+    single = stage.hidden(_fill([[alone]], 100, ("scene",)))[0]
     place = int(np.flatnonzero(both.turn == 2)[0])
     start = 0 if len(both.tokens) >= len(other.tokens) else len(other.tokens)
     size = int((alone.turn == 1).sum())
