@@ -15,6 +15,7 @@ from mmspec.core.errors import ConfigError
 from mmspec.engine.build import build
 from mmspec.model.load import load_processor
 from mmspec.train import guards
+from mmspec.train.drafter_loop import Crew, join_crew
 from mmspec.train.questions import FileQuestions, OwnQuestions, Questions
 from mmspec.train.regenerate import Regenerator, fingerprint, manifest, missing
 from mmspec.train.responses import Responses, Writing, ask
@@ -105,6 +106,20 @@ def read_answers(asked: Asked) -> Responses:
     if answers.manifest.fingerprint != fingerprint(asked.target):
         raise ConfigError(f"{asked.answers} was written by another model: {answers.manifest.model}")
     return answers
+
+
+def begin(asked: Asked, mixture: Mixture, count: int, writing: Writing) -> tuple[Crew, Responses]:
+    """Join the other processes, let the target answer what it has not, and read its answers.
+
+    Raises:
+        ConfigError: answers of another model, or written otherwise.
+    """
+    asked.out.mkdir(parents=True, exist_ok=True)
+    crew = join_crew(asked.device)
+    if asked.data is None and crew.leads:
+        write_answers(asked.model, questions(asked, mixture, count), asked.answers, writing)
+    crew.wait()
+    return crew, read_answers(asked)
 
 
 def look(asked: Asked, wanted: Questions, width: int, spec: Any) -> str:

@@ -18,9 +18,12 @@ from mmspec_evals.tasks.nano_code import CODE
 from mmspec_evals.tasks.synthetic import corpus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from PIL.Image import Image
+
+    from mmspec.train.data.picture_language import Asked
+    from mmspec_evals.doc import Part
 
     Loading = Callable[[Want], Iterator[Doc]]
 
@@ -77,6 +80,17 @@ def _descriptions(want: Want) -> Iterator[Doc]:
         )
 
 
+def _once(seed: int, shown: Sequence[Part], asked: Asked | documents.Pair) -> Doc:
+    """One question about what is shown, whose kind is its category."""
+    return Doc(
+        id=f"{seed}",
+        turns=((*shown, Text(asked.question)),),
+        target=asked.answer,
+        cluster=f"{seed}",
+        fields={"category": asked.kind},
+    )
+
+
 def _pairs(want: Want) -> Iterator[Doc]:
     """Two pictures in one message, and a question about one of them, or its description."""
     for index in range(want.limit or DOCUMENTS):
@@ -84,13 +98,7 @@ def _pairs(want: Want) -> Iterator[Doc]:
         images, told = two_pictures(seed)
         asked = told[index % len(told)]
         shown = [_picture(f"{seed}-{place}.png", image) for place, image in enumerate(images)]
-        yield Doc(
-            id=f"{seed}",
-            turns=((*shown, Text(asked.question)),),
-            target=asked.answer,
-            cluster=f"{seed}",
-            fields={"category": asked.kind},
-        )
+        yield _once(seed, shown, asked)
 
 
 def _code(draw: Callable[[int, int], tuple[str, list[documents.Pair]]]) -> Loading:
@@ -102,13 +110,7 @@ def _code(draw: Callable[[int, int], tuple[str, list[documents.Pair]]]) -> Loadi
             text, pairs = draw(seed, 0)
             asked = pairs[index % len(pairs)]
             shown = (Text(text + "\n\n"),) if text else ()
-            yield Doc(
-                id=f"{seed}",
-                turns=((*shown, Text(asked.question)),),
-                target=asked.answer,
-                cluster=f"{seed}",
-                fields={"category": asked.kind},
-            )
+            yield _once(seed, shown, asked)
 
     return make
 

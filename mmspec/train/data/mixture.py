@@ -160,7 +160,7 @@ def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conve
         return Conversation("two", tuple(turns), images, system=system)
     if kind == "quiz":
         return _quiz(seed, rng.randint(*mixture.objects), mixture.quiz, system)
-    image, facts = _draw(kind, seed, rng.randint(*mixture.objects))
+    image, facts = pictures.draw(kind, seed, rng.randint(*mixture.objects))
     asked = _each_once(picture_language.questions(facts, seed, 20))
     if kind == "word":  # one a kind: what differs is the word, so rather another picture
         asked = list({a.kind: a for a in asked}.values())
@@ -188,12 +188,6 @@ def _quiz(seed: int, objects: int, most: tuple[int, int], system: str) -> Conver
 
 def _each_once(asked: list[Asked]) -> list[Asked]:
     return list({a.question: a for a in asked}.values())
-
-
-def _draw(kind: str, seed: int, objects: int) -> pictures.Picture:
-    if kind == "scene":
-        return pictures.scene(seed, objects)
-    return pictures.chart(seed) if kind == "chart" else pictures.word(seed)
 
 
 def _first_fit(drawn: list[Encoded], rows: int, width: int) -> list[list[Encoded]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mmspec.train.data.pictures import COLOURS, PLACES, SHAPES, Facts, Thing
 from mmspec.train.data.seeds import generator
+from mmspec.train.data.wording import joined
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -52,7 +53,7 @@ def describe(facts: Facts) -> str:
             parts.append(f"It is {_side(thing, before)} the {before.phrase}.")
     colours = Counter(thing.colour for thing in things)
     tally = [f"{NUMBERS[colours[colour]]} {colour}" for colour in COLOURS if colours[colour]]
-    parts.append(f"By colour there are {_joined(tally)}.")
+    parts.append(f"By colour there are {joined(tally)}.")
     large = sum(thing.size == "large" for thing in things)
     parts.append(f"In all, {NUMBERS[large]} large and {NUMBERS[len(things) - large]} small.")
     return " ".join(parts)
@@ -78,12 +79,6 @@ _SENTENCES = (
     "The {place} holds a {phrase}.",
     "A {phrase} is at the {place}.",
 )
-
-
-def _joined(parts: list[str]) -> str:
-    if len(parts) == 1:
-        return parts[0]
-    return ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
 def _side(thing: Thing, other: Thing) -> str:
@@ -239,7 +234,7 @@ def _describe_chart(facts: Facts) -> str:
     for word, extreme in (("tallest", max(heights)), ("shortest", min(heights))):
         best = [bar.colour for bar in bars if bar.height == extreme]
         noun = "bar is" if len(best) == 1 else "bars are"
-        parts.append(f"The {word} {noun} {_joined(best)} with a height of {extreme}.")
+        parts.append(f"The {word} {noun} {joined(best)} with a height of {extreme}.")
     return " ".join(parts)
 
 

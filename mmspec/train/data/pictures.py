@@ -152,6 +152,13 @@ def word(seed: int) -> Picture:
     return image, facts
 
 
+def draw(kind: str, seed: int, objects: int) -> Picture:
+    """A picture of a kind; ``objects`` is for scenes alone."""
+    if kind == "scene":
+        return scene(seed, objects)
+    return chart(seed) if kind == "chart" else word(seed)
+
+
 def blank(background: str = "white") -> Image.Image:
     """A picture of nothing: what a model that does not look would need."""
     return Image.new("RGB", (SIDE, SIDE), BACKGROUNDS[background])

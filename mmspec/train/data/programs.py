@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mmspec.train.data import names
 from mmspec.train.data.documents import Pair
 from mmspec.train.data.seeds import generator
+from mmspec.train.data.wording import joined
 
 _TYPES = ("int", "str", "float", "bool")
 _FIELDS = (
@@ -104,8 +105,8 @@ def _model(rng: random.Random) -> Model:
 
 
 def _asked(rng: random.Random, model: Model) -> str:
-    fields = _joined([f"{field} ({kind})" for field, kind in model.fields])
-    methods = _joined([method for method in METHODS if method in model.methods])
+    fields = joined([f"{field} ({kind})" for field, kind in model.fields])
+    methods = joined([method for method in METHODS if method in model.methods])
     return rng.choice(
         (
             "Write a Python class {n} with the fields {f}. Give it {m}.",
@@ -246,7 +247,3 @@ _FUNCTIONS: tuple[tuple[str, _Make], ...] = (
     ("that counts how often each {field} occurs among {many}.", _counted),
     ("that prints the {field} of all {many} with numbers.", _printed),
 )
-
-
-def _joined(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -14,7 +14,7 @@ def two_pictures(seed: int) -> tuple[tuple[Image.Image, ...], list[Asked]]:
     """Both pictures, and for each in turn a description and three questions."""
     rng = generator(seed, "two")
     kinds = ("scene", "scene", "chart", "word")
-    both = [_draw(rng.choice(kinds), seed + k * APART, rng.randint(1, 3)) for k in (0, 1)]
+    both = [pictures.draw(rng.choice(kinds), seed + k * APART, rng.randint(1, 3)) for k in (0, 1)]
     told: list[Asked] = []
     for name, (_, facts) in zip(ORDER, both, strict=True):
         description = picture_language.describe(facts)
@@ -24,9 +24,3 @@ def two_pictures(seed: int) -> tuple[tuple[Image.Image, ...], list[Asked]]:
             for asked in picture_language.questions(facts, seed, 3)
         ]
     return tuple(image for image, _ in both), told
-
-
-def _draw(kind: str, seed: int, objects: int) -> pictures.Picture:
-    if kind == "scene":
-        return pictures.scene(seed, objects)
-    return pictures.chart(seed) if kind == "chart" else pictures.word(seed)

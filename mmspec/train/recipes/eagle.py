@@ -13,9 +13,9 @@ import torch
 from mmspec.model.load import load_model
 from mmspec.text.eagle_checkpoint import save_checkpoint
 from mmspec.text.eagle_network import EagleNetwork
-from mmspec.train.asked import Asked, command_line, questions, read_answers, write_answers
+from mmspec.train.asked import Asked, begin, command_line
 from mmspec.train.capture import FrozenTarget
-from mmspec.train.drafter_loop import join_crew, run
+from mmspec.train.drafter_loop import run
 from mmspec.train.eagle_copying import start_copying
 from mmspec.train.eagle_data import Recipe, dry_run, vocabulary
 from mmspec.train.eagle_shape import eagle_config, first_weights, matrices
@@ -36,14 +36,8 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
         ConfigError, UnsupportedModelError: target, data or recipe do not fit.
         GuardError: the run would be in vain.
     """
-    asked.out.mkdir(parents=True, exist_ok=True)
-    crew = join_crew(asked.device)
-    if asked.data is None and crew.leads:
-        wanted = questions(asked, recipe.mixture, recipe.questions)
-        write_answers(asked.model, wanted, asked.answers, recipe.writing)
-    crew.wait()
+    crew, answers = begin(asked, recipe.mixture, recipe.questions, recipe.writing)
     torch.manual_seed(recipe.seed)
-    answers = read_answers(asked)
     model = load_model(asked.model)
     config = eagle_config(model.config.get_text_config(), recipe.shape)
     target = FrozenTarget(model, config.layers)

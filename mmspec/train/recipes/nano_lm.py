@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from mmspec.model.load import load_model, load_processor
-from mmspec.train.asked import Asked, command_line, questions, read_answers, write_answers
+from mmspec.train.asked import Asked, begin, command_line
 from mmspec.train.capture import FrozenTarget
-from mmspec.train.drafter_loop import join_crew, run
+from mmspec.train.drafter_loop import run
 from mmspec.train.loop import Optimizer
 from mmspec.train.muon import MasterMuon
 from mmspec.train.optimizer import MasterAdamW
@@ -34,14 +34,8 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
         ConfigError, UnsupportedModelError: target, data or recipe do not fit.
         GuardError: the run would be in vain.
     """
-    asked.out.mkdir(parents=True, exist_ok=True)
-    crew = join_crew(asked.device)
-    if asked.data is None and crew.leads:
-        wanted = questions(asked, recipe.mixture, recipe.questions)
-        write_answers(asked.model, wanted, asked.answers, recipe.writing)
-    crew.wait()
+    crew, answers = begin(asked, recipe.mixture, recipe.questions, recipe.writing)
     torch.manual_seed(recipe.seed)
-    answers = read_answers(asked)
     model = load_model(asked.model)
     keep = kept_layers(recipe.student.keep, model.config.get_text_config().num_hidden_layers)
     student = make_student(model, keep)
