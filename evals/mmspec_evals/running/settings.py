@@ -11,7 +11,7 @@ import msgspec
 from mmspec_evals.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
@@ -81,8 +81,7 @@ def settle(given: Mapping[str, Any], file: Path | None) -> Settings:
         if isinstance(values.get(name), str):
             values[name] = read(values[name])
     try:
-        # Flags arrive as text: "20" may become a number. Unknown names are refused all the same.
-        settings = msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise PlanError(f"settings: {error}") from error
     settings.check()
@@ -167,7 +166,34 @@ def _dtype(text: str) -> str:
     return DTYPES.get(name, name)
 
 
-_READERS = {
+def _whole(text: str) -> int | str | None:
+    """A whole number, or none; anything else stays text, which the setting's type refuses."""
+    if text.strip().lower() in {"none", "null"}:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _real(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _switch(text: str) -> bool | str:
+    return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(
+        ("seed", "repeats", "warm_up", "max_context", "official_tokens", "threads"), _whole
+    ),
+    "temperature": _real,
+    "top_p": _real,
+    "ignore_eos": _switch,
     "tasks": words,
     "methods": methods,
     "data": pairs,

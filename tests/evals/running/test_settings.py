@@ -86,6 +86,16 @@ def test_what_cannot_be_is_refused_by_name(values, said):
         settle({**LEAST, **values}, None)
 
 
+def test_text_is_read_as_the_setting_it_is_for_and_nothing_else():
+    told = settle(
+        {**LEAST, "seed": "7", "threads": "none", "top_p": "0.5", "ignore_eos": "True"}, None
+    )
+    assert (told.seed, told.threads, told.top_p, told.ignore_eos) == (7, None, 0.5, True)
+    for name, text in (("seed", "1.5"), ("top_p", "much"), ("ignore_eos", "maybe")):
+        with pytest.raises(PlanError, match=name):
+            settle({**LEAST, name: text}, None)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(PlanError, match="gone"):
         settle(LEAST, tmp_path / "gone.toml")
