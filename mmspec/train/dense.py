@@ -54,8 +54,12 @@ def patch_labels(facts: Facts) -> np.ndarray:
 
 def pixels(images: Sequence[Image.Image]) -> Tensor:
     """Pictures as the processor gives them: fp32 [B, 3, 96, 96] in -1..1."""
-    stack = np.stack([np.asarray(image, dtype=np.float32) for image in images])
-    return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous() / 127.5 - 1.0
+    return scaled(torch.from_numpy(np.stack([np.asarray(image) for image in images])))
+
+
+def scaled(stack: Tensor) -> Tensor:
+    """The same of uint8 [B, 96, 96, 3]."""
+    return stack.permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1.0
 
 
 class Dense(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

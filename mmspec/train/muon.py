@@ -7,6 +7,7 @@ sharp scores live in few directions, and equal steps in all of them blur it.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,20 +36,23 @@ class MasterMuon:
     @torch.no_grad()
     def step(self, rate: float) -> float:
         """Apply and clear the gradients; returns the norm of all, raises on one not finite."""
-        norm = 0.0
-        for name, parameter in self._matrices.items():
-            if parameter.grad is None:
-                continue
-            grad = parameter.grad.float()
-            parameter.grad = None
-            norm += float(grad.pow(2).sum())
-            mean, master = self._means[name], self._masters[name]
-            mean.lerp_(grad, 1 - MOMENTUM)
-            size = rate * ABOVE * MATCHED * max(grad.shape) ** 0.5
-            master.add_(orthogonal(grad.lerp(mean, MOMENTUM)), alpha=-size)
-            parameter.copy_(master)
+        moved = [(n, p, p.grad.float()) for n, p in self._matrices.items() if p.grad is not None]
+        squares = [grad.pow(2).sum() for *_, grad in moved]
+        norm = float(torch.stack(squares).sum()) if squares else 0.0
         if not math.isfinite(norm):
             raise FloatingPointError(f"gradient norm {norm} at optimizer step {self._rest.steps}")
+        alike: dict[torch.Size, list[tuple[str, Tensor]]] = defaultdict(list)
+        for name, parameter, grad in moved:
+            parameter.grad = None
+            self._means[name].lerp_(grad, 1 - MOMENTUM)
+            alike[grad.shape].append((name, grad.lerp(self._means[name], MOMENTUM)))
+        # Those of one shape move together: on a GPU a launch is dearer than such a product.
+        for shape, members in alike.items():
+            size = rate * ABOVE * MATCHED * max(shape) ** 0.5
+            turned = orthogonal(torch.stack([step for _, step in members]))
+            for (name, _), step in zip(members, turned, strict=True):
+                self._masters[name].add_(step, alpha=-size)
+                self._matrices[name].copy_(self._masters[name])
         return math.sqrt(norm + self._rest.step(rate) ** 2)
 
     def state(self) -> dict[str, Any]:
@@ -69,16 +73,16 @@ class MasterMuon:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V^T of the matrix U S V^T, in fp32: all singular values within 0.7 to 1.2.
+    """About U V^T of each matrix U S V^T, [..., M, N] fp32: all singular values in 0.7 to 1.2.
 
     Five rounds of an odd polynomial of degree five in bf16; the coefficients are Jordan's.
     """
     first, third, fifth = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    left = (matrix.T if tall else matrix).bfloat16()
-    left = left / (left.norm() + 1e-7)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    left = (matrix.mT if tall else matrix).bfloat16()
+    left = left / (left.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ROUNDS):
-        square = left @ left.T
-        inner = torch.addmm(square, square, square, beta=third, alpha=fifth)
-        left = torch.addmm(left, inner, left, beta=first)
-    return (left.T if tall else left).float()
+        square = left @ left.mT
+        inner = third * square + fifth * (square @ square)
+        left = first * left + inner @ left
+    return (left.mT if tall else left).float()

@@ -54,8 +54,7 @@ class MasterAdamW:
             torch._foreach_mul_(self.masters, 1 - rate * self.decay)
         size = -rate / (1 - first**self.steps)
         torch._foreach_addcdiv_(self.masters, self.means, scale, size)
-        for parameter, master in zip(self.parameters.values(), self.masters, strict=True):
-            parameter.copy_(master)
+        torch._foreach_copy_(list(self.parameters.values()), self.masters)
         return norm
 
     def state(self) -> dict[str, Any]:

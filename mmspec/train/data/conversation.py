@@ -5,6 +5,7 @@ each is the very prompt a user would send alone, at the price of one prefix.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from PIL import Image
@@ -34,7 +35,8 @@ class Encoded:
     """One conversation in tokens; all arrays int32 [T] but `weight`, float32 [T].
 
     `turn` is 0 for what every later token sees, k for the k-th parallel turn. `weight` is the
-    loss weight of *predicting* the token at that place (0: not learned).
+    loss weight of *predicting* the token at that place (0: not learned). `ends` is how many
+    tokens there are up to the end of each turn.
     """
 
     kind: str
@@ -43,6 +45,17 @@ class Encoded:
     turn: np.ndarray
     weight: np.ndarray
     images: tuple[Image.Image, ...]
+    ends: tuple[int, ...]
+
+    def shortened(self, width: int) -> "Encoded":
+        """Without the last turns where all do not fit `width`; one at least stays."""
+        if len(self.tokens) <= width:
+            return self
+        end = max((e for e in self.ends if e <= width), default=self.ends[0])
+        return Encoded(
+            self.kind, self.tokens[:end], self.positions[:end], self.turn[:end],
+            self.weight[:end], self.images, tuple(e for e in self.ends if e <= end),
+        )  # fmt: skip
 
 
 class Encoder:
@@ -89,6 +102,7 @@ class Encoder:
         def join(rows: list[list[int]]) -> np.ndarray:
             return np.array([value for row in rows for value in row], dtype=np.int32)
 
+        ends = list(accumulate(len(tokens) for tokens, *_ in parts))
         return Encoded(
             said.kind,
             tokens=join([tokens for tokens, *_ in parts]),
@@ -96,4 +110,5 @@ class Encoder:
             turn=join([[turn] * len(tokens) for tokens, turn, *_ in parts]),
             weight=np.concatenate([np.array(w, dtype=np.float32) for *_, w in parts]),
             images=said.images,
+            ends=tuple(ends if said.source else ends[1:]),
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from PIL import Image
 
 from mmspec.train.data import (
     chat,
@@ -41,6 +40,7 @@ HARD = frozenset({
     "place", "relation", "lookup", "count colour", "existence", "bar height", "bar extreme",
     "read", "spell",
 })  # fmt: skip
+PICTURE = (pictures.SIDE, pictures.SIDE, 3)
 PICTURES = ("scene", "quiz", "chart", "word", "two")
 
 
@@ -64,8 +64,8 @@ class Rows:
     """Packed rows, int64/float32 [B, T]; `conversation` is -1 on padding.
 
     A token sees earlier tokens of its own conversation whose turn is 0 or its own.
-    `images` are in the order of their places in the rows. `causal`: that is every earlier token
-    of the row.
+    `images`, uint8 [P, 96, 96, 3], are in the order of their places in the rows. `causal`: that
+    is every earlier token of the row.
     """
 
     tokens: np.ndarray
@@ -73,7 +73,7 @@ class Rows:
     conversation: np.ndarray
     turn: np.ndarray
     weight: np.ndarray
-    images: list[Image.Image]
+    images: np.ndarray
     kinds: np.ndarray
     causal: bool = False
 
@@ -111,7 +111,7 @@ def pack(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: int) -
     while sum(used.values()) < rows * width * spare:
         kind = min(used, key=lambda k: used[k] / mixture.shares[k] if mixture.shares[k] else np.inf)
         seed = example_seed("train", step * 4096 + len(drawn))
-        made = _shortened(encoder, converse(kind, seed, mixture), width)
+        made = encoder.encode(converse(kind, seed, mixture)).shortened(width)
         used[kind] += len(made.tokens)
         if len(made.tokens) <= width:
             drawn.append(made)
@@ -127,22 +127,13 @@ def _one_a_row(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: 
         tried += 1
         kind = generator(seed, "kind").choices(*zip(*mixture.shares.items(), strict=True))[0]
         said = replace(converse(kind, seed, mixture), parallel=False)
-        made = _shortened(encoder, said, width)
+        made = encoder.encode(said).shortened(width)
         if len(made.tokens) <= width:
             placed.append([made])
     filled = _fill(placed, width, tuple(mixture.shares))
     # Positions go on in the padding: a row that starts over would be taken for two texts.
     positions = np.broadcast_to(np.arange(width), (rows, width)).copy()
     return replace(filled, positions=positions, causal=True)
-
-
-def _shortened(encoder: Encoder, said: Conversation, width: int) -> Encoded:
-    """Encode, without the last turns where all do not fit."""
-    made = encoder.encode(said)
-    while len(made.tokens) > width and len(said.turns) > 1:
-        said = replace(said, turns=said.turns[:-1])
-        made = encoder.encode(said)
-    return made
 
 
 def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
@@ -207,7 +198,7 @@ def _fill(placed: list[list[Encoded]], width: int, kinds: tuple[str, ...]) -> Ro
     tokens, positions, turn = (np.zeros(shape, dtype=np.int64) for _ in range(3))
     conversation, kind = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     weight = np.zeros(shape, dtype=np.float32)
-    images: list[Image.Image] = []
+    images: list[np.ndarray] = []
     for row, members in enumerate(placed):
         start = 0
         for place, made in enumerate(members):
@@ -215,9 +206,10 @@ def _fill(placed: list[list[Encoded]], width: int, kinds: tuple[str, ...]) -> Ro
             tokens[row, cut], positions[row, cut] = made.tokens, made.positions
             turn[row, cut], weight[row, cut] = made.turn, made.weight
             conversation[row, cut], kind[row, cut] = place, kinds.index(made.kind)
-            images += made.images
+            images += [np.asarray(image) for image in made.images]
             start = cut.stop
-    return Rows(tokens, positions, conversation, turn, weight, images, kind)
+    seen = np.stack(images) if images else np.zeros((0, *PICTURE), dtype=np.uint8)
+    return Rows(tokens, positions, conversation, turn, weight, seen, kind)
 
 
 def token_counts(rows: Rows, kinds: Mapping[int, str]) -> dict[str, int]:

@@ -60,11 +60,14 @@ class Start(msgspec.Struct, frozen=True):
     after: str
 
 
-def train(recipe: Recipe, folder: Path, start: Start | None = None) -> None:
+def train(
+    recipe: Recipe, folder: Path, start: Start | None = None, device: str = "cpu", workers: int = 0
+) -> None:
     """Run what is not yet done in `folder`, and leave the exported model in `folder`/export.
 
-    With `start`, the phases after it are run on its model, with a fresh optimizer. Raises
-    ValueError when the recipe has no phase of its name.
+    With `start`, the phases after it are run on its model, with a fresh optimizer. `device` is
+    where the language phases run, `workers` how many processes make their rows. Raises
+    ValueError when the recipe has no phase of start's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "provenance.json").write_text(json.dumps(provenance(recipe), indent=1) + "\n")
@@ -81,14 +84,16 @@ def train(recipe: Recipe, folder: Path, start: Start | None = None) -> None:
     optimizer: Optimizer | None = None
     for phase in phases:
         if phase.sharpen is not None:
+            model = model.to("cpu")
             _sharpen(model, f"{phase.name}-tower", phase.sharpen, folder, pace)
-        model, optimizer = _deepen(model, optimizer, phase)
+        model, optimizer = _deepen(model, optimizer, phase, device)
         if finished(folder, phase.name, phase.steps):
             kept = torch.load(folder / f"{phase.name}.pt", map_location="cpu", weights_only=True)
             model.load_state_dict(kept["model"], strict=True)
             optimizer.load(kept["optimizer"])
             continue
-        run(LanguageStage(phase, model, tokenizer, recipe.compiled), folder, pace, optimizer)
+        stage = LanguageStage(phase, model, tokenizer, recipe.compiled, workers)
+        run(stage, folder, pace, optimizer)
     export_phase(recipe, folder, recipe.phases[-1].name)
 
 
@@ -129,6 +134,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--export", metavar="PHASE", help="export a phase's checkpoint and stop")
     parser.add_argument("--probe", action="store_true", help="score a model folder and stop")
     parser.add_argument("--model", type=Path, help="what to probe; the bundled model by default")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the data")
     parser.add_argument("--examples", type=int, default=100, help="probe examples of each kind")
     asked = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -146,7 +153,7 @@ def main(argv: list[str]) -> int:
         export_phase(read(asked.config), asked.out, asked.export)
     else:
         start = Start(asked.start, asked.after) if asked.start else None
-        train(read(asked.config), asked.out, start)
+        train(read(asked.config), asked.out, start, asked.device, asked.workers)
     return 0
 
 
@@ -211,9 +218,11 @@ def _teach(tower: nn.Module, name: str, dense: Dense, folder: Path, pace: Pace) 
 
 
 def _deepen(
-    model: LlavaForConditionalGeneration, optimizer: Optimizer | None, phase: Phase
+    model: LlavaForConditionalGeneration, optimizer: Optimizer | None, phase: Phase, device: str
 ) -> tuple[LlavaForConditionalGeneration, Optimizer]:
     """Grow when the phase is deeper; moments survive only where the trained parts stay."""
+    if phase.circuit or phase.places:
+        model = model.to("cpu")  # where the inserted parts are measured
     if phase.circuit:
         model, optimizer = install(model), None
     if phase.places:
@@ -221,6 +230,8 @@ def _deepen(
         optimizer = None
     if model.config.text_config.num_hidden_layers != phase.layers:
         model, optimizer = grow(model, phase.layers, phase.frozen), None
+    if model.device != torch.device(device):
+        model, optimizer = model.to(device), None
     trained = trained_parameters(model, phase.frozen)
     kind = MasterMuon if phase.muon else MasterAdamW
     if type(optimizer) is not kind or set(optimizer.parameters) != set(trained):
