@@ -1,4 +1,4 @@
-"""Compiled parts of a draft step: the rows' angles, and their two norms.
+"""Compiled parts of a draft step: the rows' angles, their two norms, and what tokens add.
 
 Axes: T rows, W window, D head dimension.
 """
@@ -48,6 +48,26 @@ def join_norms(
         widen(states[row], value, bits)
         _normed(value, hidden, weights[1], eps)
         narrow(value, bits, out[row, window * outer :])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def add_said(
+    rows: np.ndarray, table: np.ndarray, tokens: np.ndarray, real: np.ndarray, word: np.ndarray
+) -> None:
+    """Add to rows [T, Q] what the table [W, V, Q] has for their windows, int64 [T, W].
+
+    Stored form; ids beyond the table read as its last one. One rounding at the end.
+    """
+    width, last = rows.shape[1], table.shape[1] - 1
+    total, extra = np.empty(width, real.dtype), np.empty(width, real.dtype)
+    total_bits, extra_bits = total.view(word.dtype), extra.view(word.dtype)
+    for row in range(len(rows)):
+        widen(rows[row], total, total_bits)
+        for place in range(tokens.shape[1]):
+            widen(table[place, min(tokens[row, place], last)], extra, extra_bits)
+            for i in range(width):
+                total[i] += extra[i]
+        narrow(total, total_bits, rows[row])
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")

@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from mmspec.model.packed import PackedLinear
-from mmspec.text.eagle_compiled import join_norms, turn
+from mmspec.text.eagle_compiled import add_said, join_norms, turn
 from mmspec.text.spots import ROWS, grouped
 
 if TYPE_CHECKING:
     from mmspec.text.eagle_network import EagleNetwork
     from mmspec.text.spots import Spots
+
+
+TABLE_BYTES = 64 << 20  # up to this size a table takes the place of the product it holds
 
 
 class Said(NamedTuple):
@@ -48,9 +51,12 @@ class EagleRows:
         self.dtype, self.device = dtype, device
         self._scale = config.head_dim**-0.5
         self._real, self._word = arithmetic(dtype)
+        self._outer = config.window * config.target_hidden
         self._frequencies = network.frequencies.cpu().numpy()
         self._fc = _packed(network.fc)
-        self._qkv = _packed(network.q_proj, network.k_proj, network.v_proj)
+        projections = (network.q_proj, network.k_proj, network.v_proj)
+        self._table = self._tabled(*projections) if self.compiled else None
+        self._qkv = _packed(*projections, after=0 if self._table is None else self._outer)
         self._out = _packed(network.o_proj)
         self._gate_up = _packed(network.gate_proj, network.up_proj)
         self._down = _packed(network.down_proj)
@@ -101,11 +107,10 @@ class EagleRows:
             ids = ids if self.config.window > 1 else ids[:, 0]
             return self._plain(ids, states, spots, store)
         count = len(tokens)
-        embeds = self.network.embed(ids).to(self.dtype)
         chunk = isinstance(spots.layout, ChunkLayout)
         groups = (1, count) if chunk else (-(-count // ROWS), ROWS)
-        residual, read = self._input(embeds, states, groups)
-        attended = self._attend(read, spots, store)
+        residual, read = self._input(ids, states, groups)
+        attended = self._attend(tokens, read, spots, store)
         between = read.new_zeros(*groups, self.config.hidden)
         inner = read.new_zeros(*groups, self.config.intermediate)
         delta = stored(self._out(attended.view(*groups, -1))).reshape(-1, self.config.hidden)
@@ -121,12 +126,12 @@ class EagleRows:
         add_norm(body, stored(last), self._last, eps, stored(normed), real, word)
         return Said(residual, normed)
 
-    def _input(
-        self, embeds: Tensor, states: Tensor, groups: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """The residual stream [T, H] and what attention reads [G, R, ...], of [T, W, E]."""
-        count, config = len(embeds), self.config
-        outer = embeds.shape[1] * embeds.shape[2]
+    def _input(self, ids: Tensor, states: Tensor, groups: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The residual stream [T, H] and what attention reads [G, R, ...], of ids [T, W]."""
+        count, config = len(ids), self.config
+        outer = self._outer if self._table is None else 0
+        # What a table holds is not read: the window is then empty.
+        embeds = self.network.embed(ids).to(self.dtype) if outer else states.new_empty(count, 0, 1)
         if not config.wide:
             both = embeds.new_zeros(*groups, outer + config.hidden)
             both.flatten(0, 1)[:count] = torch.cat([embeds.flatten(1), states], -1)
@@ -142,7 +147,7 @@ class EagleRows:
             residual = read.flatten(0, 1)[:count, outer:].clone()
         return residual, read
 
-    def _attend(self, read: Tensor, spots: Spots, store: Tensor) -> Tensor:
+    def _attend(self, tokens: np.ndarray, read: Tensor, spots: Spots, store: Tensor) -> Tensor:
         """[G * R, heads, D]; rows of padding are 0."""
         config, count = self.config, len(spots.slots)
         total = read.shape[0] * read.shape[1]
@@ -151,8 +156,11 @@ class EagleRows:
         turn(spots.positions, self._frequencies, cos, sin)
         group = config.heads // config.kv_heads
         query = read.new_zeros(config.kv_heads, total, group, config.head_dim)
+        projected = stored(self._qkv(read)).reshape(total, -1)[:count]
+        if self._table is not None:
+            add_said(projected, stored(self._table), tokens, self._real, self._word)
         rotate_store(
-            stored(self._qkv(read)).reshape(total, -1)[:count], cos, sin, self._heads, config.eps,
+            projected, cos, sin, self._heads, config.eps,
             spots.slots, stored(store[0]), stored(store[1]), stored(query), self._real, self._word,
         )  # fmt: skip
         layout = spots.layout
@@ -186,6 +194,22 @@ class EagleRows:
         out = layer(grouped(x)) if self.compiled else layer(x[None])
         return out.flatten(0, 1)[: len(x)]
 
+    def _tabled(self, *layers: nn.Linear) -> Tensor | None:
+        """What each id of a window adds to queries, keys and values, [W, V, Q]; or it is too big.
+
+        A product with a normed embedding depends on nothing but the id, and reading a row of it
+        is cheaper than making it.
+        """
+        config, network = self.config, self.network
+        weight = torch.cat([layer.weight.data for layer in layers])
+        size = config.window * config.vocabulary * len(weight) * weight.element_size()
+        if not config.wide or size > TABLE_BYTES:
+            return None
+        ids = torch.arange(config.vocabulary, device=self.device)
+        embeds = network.embedding_norm(network.embed(ids).to(self.dtype))
+        parts = weight[:, : self._outer].split(config.target_hidden, 1)
+        return torch.stack([embeds @ part.T for part in parts]).detach()
+
     def _weights(self, norm: nn.Module) -> np.ndarray:
         """A norm's weight in arithmetic form; empty for none."""
         if not isinstance(norm, nn.RMSNorm):
@@ -198,9 +222,13 @@ def _rows(x: Tensor) -> np.ndarray:
     return stored(x).reshape(-1, x.shape[-1])
 
 
-def _packed(*layers: nn.Linear) -> PackedLinear:
-    """Linear layers on the same input as one; where some have a bias, the others get one of 0."""
-    weight = torch.cat([layer.weight.data for layer in layers])
+def _packed(*layers: nn.Linear, after: int = 0) -> PackedLinear:
+    """Linear layers on the same input as one; where some have a bias, the others get one of 0.
+
+    Args:
+        after: columns of the input, from the first, that are left out.
+    """
+    weight = torch.cat([layer.weight.data[:, after:] for layer in layers])
     if all(layer.bias is None for layer in layers):
         return PackedLinear(weight, None)
     biases = [

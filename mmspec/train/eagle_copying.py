@@ -50,7 +50,8 @@ def start_copying(network: EagleNetwork, target: FrozenTarget) -> None:
     group = config.heads // kv_heads
     slow = _slow_places(network.frequencies, dim)
     share = len(slow) // held
-    directions, spread = _directions(target, max(kv_heads * dim, share))
+    found = _directions(target, max(kv_heads * dim, share))
+    directions, spread = (part.to(network.fc.weight.device) for part in found)
     codes = directions[:share] / spread[:share, None]
     gain = MATCH * math.sqrt(dim) / share  # |z|^2 of a whitened code is about its length
     for head in range(kv_heads):

@@ -15,7 +15,7 @@ from mmspec.core.drafter import Budget, Needs
 from mmspec.core.errors import ConfigError
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
-from mmspec.text import eagle
+from mmspec.text import eagle, eagle_rows
 from mmspec.text.eagle_checkpoint import save_checkpoint
 from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
@@ -93,9 +93,11 @@ def window(network, path):
     return torch.tensor([[latest]]) if width > 1 else torch.tensor([latest])
 
 
+@pytest.mark.parametrize("room", [eagle_rows.TABLE_BYTES, 0], ids=["tabled", "multiplied"])
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 @torch.no_grad()
-def test_trees_are_what_the_formulas_say(config, tmp_path):
+def test_trees_are_what_the_formulas_say(config, room, tmp_path, monkeypatch):
+    monkeypatch.setattr(eagle_rows, "TABLE_BYTES", room)
     mind, one = drafter(config, tmp_path, floor=1e-9), sequence("a", prompt(1))
     network = random_network(config)
     prefill(mind, [one], Markov())
