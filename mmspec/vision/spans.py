@@ -1,0 +1,127 @@
+"""Where pictures stand in a prompt as a drafter reads it: pure functions of spans, no tensors.
+
+A feature drafter reads *slots*: slot t pairs the target's feature of token t with the embedding of
+token t + 1. A picture of tokens [s, e) therefore takes the slots [s - 1, e - 1); where s = 0, the
+slots [0, e - 1). A vision drafter puts min(m, L) compressed tokens in the place of these L slots;
+every other slot is text and stays. Slot e - 1, the picture's last feature beside the first
+embedding after it, is text too.
+
+Positions count tokens of the prompt, placeholders included, on one axis: text keeps its slot, and a
+picture's compressed tokens take the last slots of its span. The target's own rotary positions, on
+three axes for some families, play no part. (ViSpec, arXiv 2509.15235, as its code has it.)
+
+Axes: I pictures, Nd slots of a plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mmspec.core.request import Prompt
+
+TEXT, COMPRESSED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPlan:
+    """The slots a drafter reads, in order.
+
+    Attributes:
+        source: int64 [Nd], the slot of a text entry; -1 for a compressed one.
+        kind: uint8 [Nd], ``TEXT`` or ``COMPRESSED``.
+        image_of_slot: int64 [Nd], the latest picture begun at or before the entry, which for a
+            compressed one is its own; -1 before the first.
+        compressed_index: int64 [Nd], which of its picture's min(m, L) compressed tokens; -1 for
+            text.
+        positions: int64 [Nd], strictly ascending.
+    """
+
+    source: np.ndarray
+    kind: np.ndarray
+    image_of_slot: np.ndarray
+    compressed_index: np.ndarray
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def spans_of(prompt: Prompt) -> np.ndarray:
+    """Token spans of a prompt's pictures, int64 [I, 2], each [start, end).
+
+    They come from the media, not from runs of the placeholder: adjacent pictures stay two.
+
+    Raises:
+        ValueError: spans that are empty, overlap, are out of order or leave the prompt.
+    """
+    spans = np.array(
+        [(one.start, one.start + one.length) for one in prompt.media], np.int64
+    ).reshape(-1, 2)
+    edges = np.array([0, *spans.flatten(), len(prompt.ids)])
+    if (np.diff(edges) < 0).any() or (spans[:, 0] >= spans[:, 1]).any():
+        raise ValueError(f"pictures do not stand in order in the prompt: {spans.tolist()}")
+    return spans
+
+
+def slots_of(spans: np.ndarray) -> np.ndarray:
+    """Slots [first, last) that token spans [I, 2] take; empty for a first token that is one."""
+    return np.maximum(spans - 1, 0)
+
+
+def plan_draft(
+    spans: np.ndarray, start: int, stop: int, m: int, *, compact: bool = False
+) -> DraftPlan:
+    """What a drafter reads of the slots [start, stop).
+
+    The plans of consecutive chunks, one after another, are the plan of all: a picture's compressed
+    tokens come in the chunk that has its last slot, even where their positions lie before it. The
+    whole of a prompt of N tokens is [0, N - 1): slot N - 1 pairs with the first generated token.
+
+    Args:
+        spans: token spans of the pictures, from ``spans_of``.
+        m: compressed tokens a picture; 0 drops pictures, as many as it has slots keeps them all.
+        compact: number the entries 0, 1, 2, ... in place of their positions (an ablation).
+    """
+    slots = slots_of(spans)
+    first, last = slots[:, 0], slots[:, 1]
+    text = _text(slots, start, stop)
+    count = np.minimum(m, last - first)
+    ends = (start < last) & (last <= stop)  # the last slot, last - 1, is among these
+    count = np.where(ends, count, 0)
+    image = np.repeat(np.arange(len(spans)), count)
+    index = np.arange(len(image)) - np.repeat(np.cumsum(count) - count, count)
+    position = (last - count)[image] + index
+    place = np.searchsorted(text, position)
+    positions = np.insert(text, place, position)
+    if compact:
+        before = draft_length(spans, start, m)
+        positions = np.arange(before, before + len(positions))
+    return DraftPlan(
+        source=np.insert(text, place, -1),
+        kind=np.insert(np.full(len(text), TEXT, np.uint8), place, COMPRESSED),
+        image_of_slot=np.insert(np.searchsorted(first, text, "right") - 1, place, image),
+        compressed_index=np.insert(np.full(len(text), -1, np.int64), place, index),
+        positions=positions,
+    )
+
+
+def draft_length(spans: np.ndarray, stop: int, m: int) -> int:
+    """Entries in the plan of the slots [0, stop)."""
+    slots = slots_of(spans)
+    lengths = slots[:, 1] - slots[:, 0]
+    covered = np.diff(np.minimum(slots, stop), axis=1).sum()
+    compressed = np.minimum(m, lengths)[slots[:, 1] <= stop].sum()
+    return int(stop - covered + compressed)
+
+
+def _text(slots: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Slots of [start, stop) that no picture takes, ascending."""
+    inside = np.clip(slots, start, stop) - start
+    edges = np.zeros(stop - start + 1, np.int64)
+    np.add.at(edges, inside[:, 0], 1)
+    np.add.at(edges, inside[:, 1], -1)
+    return start + np.flatnonzero(np.cumsum(edges[:-1]) == 0)
