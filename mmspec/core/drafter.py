@@ -22,15 +22,14 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """What a drafter asks the target to produce; nothing undeclared is ever produced.
 
     Attributes:
-        layers: decoder layers whose output hidden states it reads.
+        layers: decoder layers whose output hidden states it reads; -1 is what enters the first:
+            embeddings, with pictures' projected features in their places.
         top: how many of the target's most likely tokens it reads at every verified node.
-        media: whether it reads the projected picture embeddings.
         keys: whether it reads the target's own key-value store.
     """
 
     layers: tuple[int, ...] = ()
     top: int = 0
-    media: bool = False
     keys: bool = False
 
     def join(self, other: Needs) -> Needs:
@@ -38,7 +37,6 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         return Needs(
             layers=tuple(sorted({*self.layers, *other.layers})),
             top=max(self.top, other.top),
-            media=self.media or other.media,
             keys=self.keys or other.keys,
         )
 

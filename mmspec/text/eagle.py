@@ -49,16 +49,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Eagle:
-    """Reads the features of committed tokens, and grows trees from its own states."""
+    """Reads the features of committed tokens, and grows trees from its own states.
+
+    Attributes:
+        rows: its network. store: keys and values, [2, kv heads, S, D]. rules: of its trees.
+    """
 
     runs_model = True
 
     def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
         shape = rows.config
         self.needs = Needs(layers=tuple(sorted(set(shape.layers))))
-        self._config, self._rows = config, rows
+        self._config, self.rows = config, rows
         ids = rows.network.target_ids().cpu().numpy()
-        self._rules = Rules(facts, ids, config.children, config.floor)
+        self.rules = Rules(facts, ids, config.children, config.floor)
         self._memories = Memories(
             (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
             facts.context, rows.dtype, rows.device,
@@ -76,7 +80,7 @@ class Eagle:
             memory = self._memories.watch(sequence, sequence.cached - count, count)
             if memory is None:
                 continue
-            if count > CHAIN:
+            if count > CHAIN or self.sees(memory, count):
                 self._read([(memory, part)], seen)
             elif count > 0:
                 short.append((memory, part))
@@ -92,7 +96,7 @@ class Eagle:
         if not speaks:
             return trees
         memories = [memory for memory in found if memory is not None]
-        growth = _Growth(self._rows, self._memories.store, memories, self._rules)
+        growth = _Growth(self, memories)
         roots = np.array([trees[index].tokens[0] for index in speaks])
         limits = [
             Budget(budgets[index].nodes, min(budgets[index].depth, REACH)) for index in speaks
@@ -106,6 +110,25 @@ class Eagle:
         """Free the keys and values of the sequence ``id``."""
         self._memories.forget(id)
 
+    @property
+    def store(self) -> torch.Tensor:
+        """Keys and values of all sequences."""
+        return self._memories.store
+
+    def bias(
+        self, memories: ListOf[Memory], owner: np.ndarray, states: torch.Tensor
+    ) -> torch.Tensor | None:
+        """What a drafter that sees adds to rows of these sequences, [T, H]; None: nothing.
+
+        Args:
+            owner: int64 [T], whose row it is. states: [T, H], what the rows are read from.
+        """
+        return None
+
+    def sees(self, memory: Memory, count: int) -> bool:
+        """Whether the next ``count`` tokens hold a picture that is not read as text."""
+        return False
+
     def _read(self, pieces: list[tuple[Memory, slice]], seen: Observation) -> None:
         """Extend true slots: one long piece, or short ones of several sequences."""
         counts = np.array([part.stop - part.start for _, part in pieces], np.int64)
@@ -114,27 +137,28 @@ class Eagle:
             spots = chunk_spots(memories[0].home, int(counts[0]))
         else:
             spots = chain_spots([memory.home for memory in memories], counts)
-        layers = self._rows.config.layers
+        layers = self.rows.config.layers
         features = [torch.cat([seen.hidden[layer][part] for _, part in pieces]) for layer in layers]
         tokens = np.concatenate(
-            [windows(memory.sequence.tokens, memory.end + 1, count, self._rows.config.window)
+            [windows(memory.sequence.tokens, memory.end + 1, count, self.rows.config.window)
              for memory, count in zip(memories, counts, strict=True)]
         )  # fmt: skip
-        said = self._rows.run(tokens, self._rows.fuse(features), spots, self._memories.store)
+        states = self.rows.fuse(features)
+        bias = self.bias(memories, np.repeat(np.arange(len(memories)), counts), states)
+        said = self.rows.run(tokens, states, spots, self.store, bias)
         for memory, count, last in zip(memories, counts, np.cumsum(counts) - 1, strict=True):
             memory.filled += int(count)
+            memory.end += int(count)
             memory.state, memory.normed = said.states[last].clone(), said.normed[last].clone()
 
 
 class _Growth:
     """Trees of many sequences on their way up: the states of the level last expanded."""
 
-    def __init__(
-        self, rows: EagleRows, store: torch.Tensor, memories: list[Memory], rules: Rules
-    ) -> None:
-        self._rows, self._store, self._memories = rows, store, memories
+    def __init__(self, drafter: Eagle, memories: list[Memory]) -> None:
+        self._drafter, self._rows, self._memories = drafter, drafter.rows, memories
         self._grove = Grove([memory.home for memory in memories])
-        self._guesses = Guesses(rules, [memory.sequence for memory in memories])
+        self._guesses = Guesses(drafter.rules, [memory.sequence for memory in memories])
         self._said = Said(torch.empty(0), torch.empty(0))
         self._windows = np.zeros((0, 0), np.int64)
 
@@ -155,7 +179,10 @@ class _Growth:
             spots = self._grove.level(level.owner, level.parents, level.depth)
             above = self._windows[level.parents, :-1]
             self._windows = np.concatenate([level.tokens[:, None], above], 1)
-            self._said = self._rows.run(self._windows, states_above, spots, self._store)
+            bias = self._drafter.bias(self._memories, level.owner, states_above)
+            self._said = self._rows.run(
+                self._windows, states_above, spots, self._drafter.store, bias
+            )
         logits, sure = self._rows.heads(self._said.normed)
         return self._guesses.children(logits, level, sure)
 
@@ -177,7 +204,7 @@ def build(config: Config, facts: Facts) -> Eagle:
     """
     target = facts.model if isinstance(facts.model, Target) else None
     network = load_network(Path(locate(config.path)), None if target is None else target.layers)
-    _check_fit(network, facts, target)
+    check_fit("text.eagle", network, facts, target)
     if target is None:
         weight = network.fc.weight
         return Eagle(config, facts, EagleRows(network, weight.dtype, weight.device))
@@ -185,8 +212,12 @@ def build(config: Config, facts: Facts) -> Eagle:
     return Eagle(config, facts, EagleRows(network, target.dtype, target.device))
 
 
-def _check_fit(network: EagleNetwork, facts: Facts, target: Target | None) -> None:
-    """Refuse a drafter of another target."""
+def check_fit(address: str, network: EagleNetwork, facts: Facts, target: Target | None) -> None:
+    """Refuse a drafter of another target.
+
+    Raises:
+        ConfigError: naming all that does not fit.
+    """
     shape, wrong = network.config, []
     lent = not (shape.own_embedding and shape.own_head)
     if lent and shape.vocabulary != facts.vocabulary:
@@ -201,4 +232,4 @@ def _check_fit(network: EagleNetwork, facts: Facts, target: Target | None) -> No
         if max(shape.layers) >= target.layers:
             wrong.append(f"it reads layer {max(shape.layers)}, the target has {target.layers}")
     if wrong:
-        raise ConfigError(f"drafter text.eagle does not fit the target: {'; '.join(wrong)}")
+        raise ConfigError(f"drafter {address} does not fit the target: {'; '.join(wrong)}")

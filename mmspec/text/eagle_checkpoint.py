@@ -60,7 +60,7 @@ def save_checkpoint(
     )
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
     (folder / "config.json").write_bytes(text + b"\n")
-    tensors = {name: _stored(value, dtype) for name, value in network.state_dict().items()}
+    tensors = {name: stored(value, dtype) for name, value in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
 
 
@@ -140,6 +140,7 @@ def _check_ids(network: EagleNetwork, folder: Path) -> None:
         raise ConfigError(f"drafter checkpoint {folder}: d2t and t2d do not fit each other")
 
 
-def _stored(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def stored(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """A weight as it goes to disk: on the processor, in ``dtype`` if it is a real number."""
     value = value.detach().cpu().contiguous()
     return value if dtype is None or not value.is_floating_point() else value.to(dtype)

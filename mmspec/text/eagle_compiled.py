@@ -56,7 +56,8 @@ def add_said(
 ) -> None:
     """Add to rows [T, Q] what the table [W, V, Q] has for their windows, int64 [T, W].
 
-    Stored form; ids beyond the table read as its last one. One rounding at the end.
+    Stored form; ids beyond the table read as its last one, -1 adds nothing. One rounding at the
+    end.
     """
     width, last = rows.shape[1], table.shape[1] - 1
     total, extra = np.empty(width, real.dtype), np.empty(width, real.dtype)
@@ -64,6 +65,8 @@ def add_said(
     for row in range(len(rows)):
         widen(rows[row], total, total_bits)
         for place in range(tokens.shape[1]):
+            if tokens[row, place] < 0:
+                continue
             widen(table[place, min(tokens[row, place], last)], extra, extra_bits)
             for i in range(width):
                 total[i] += extra[i]

@@ -7,7 +7,7 @@ Axes: H hidden.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmspec.core.errors import CacheFullError
@@ -25,28 +25,32 @@ class Memory:
     """One sequence.
 
     Attributes:
-        start: absolute position of its first slot; later than 0 when met in the middle.
-        filled: slots with true features.
+        end: absolute position after the last token that was read.
+        filled: slots with true features; fewer than the tokens when met in the middle of a text,
+            or when pictures take fewer slots than tokens.
         state, normed: [H], what the network says at the last of them, and as its head reads it.
+        first: absolute position of the first token that was read.
+        dense: whether positions count slots and not tokens.
+        bank: [N, H], what a drafter that sees keeps of the N pictures read so far. halves: of the
+            picture that a chunk's end has cut: what was shown of it, [part, ...] each.
     """
 
     sequence: Sequence
     base: int
     room: int
-    start: int
+    end: int
+    first: int
+    dense: bool = False
     filled: int = 0
     state: torch.Tensor | None = None
     normed: torch.Tensor | None = None
-
-    @property
-    def end(self) -> int:
-        """Absolute position after the last true slot."""
-        return self.start + self.filled
+    bank: torch.Tensor | None = None
+    halves: list[torch.Tensor] = field(default_factory=list)
 
     @property
     def home(self) -> Home:
-        """Where its rows stand."""
-        return Home(self.base, self.filled, self.start)
+        """Where the rows that follow stand."""
+        return Home(self.base, self.filled, 0 if self.dense else self.end - self.filled)
 
 
 class Memories:
@@ -102,7 +106,7 @@ class Memories:
                 self._cache.open(sequence.id, room)
             except CacheFullError:
                 return None
-            held = Memory(sequence, self._cache.base(sequence.id), room, start)
+            held = Memory(sequence, self._cache.base(sequence.id), room, start, start)
             self._held[sequence.id] = held
         return held if held.filled + count <= held.room else None
 

@@ -137,15 +137,16 @@ class EagleNetwork(nn.Module):
         return self._lent.norm(features[0])
 
     def project(
-        self, tokens: Tensor, states: Tensor, positions: Tensor
+        self, tokens: Tensor, states: Tensor, positions: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries [B, S, heads, D], rotated keys and values [B, S, kv heads, D].
 
         Args:
             tokens: the slots' windows. states: [B, S, H].
             positions: int64 [B, S], index of the token whose feature a slot holds.
+            bias: [B, S, H], added to what the layer's stream begins with.
         """
-        read = self._input(tokens, states)
+        read = self._input(tokens, states, bias)
         split = (-1, self.config.head_dim)
         query, key, value = (
             layer(read).unflatten(-1, split) for layer in (self.q_proj, self.k_proj, self.v_proj)
@@ -153,12 +154,15 @@ class EagleNetwork(nn.Module):
         cos, sin = self.angles(positions)
         return rotate(self.q_norm(query), cos, sin), rotate(self.k_norm(key), cos, sin), value
 
-    def finish(self, tokens: Tensor, states: Tensor, attended: Tensor) -> Tensor:
+    def finish(
+        self, tokens: Tensor, states: Tensor, attended: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         """The next slot's state [B, S, H], from attention [B, S, heads, D]."""
         if not self.config.wide:
-            states = self._input(tokens, states)
-        elif self.config.norm_before_residual:
-            states = self.state_norm(states)
+            states = self._input(tokens, states, bias)
+        else:
+            states = states if bias is None else states + bias
+            states = self.state_norm(states) if self.config.norm_before_residual else states
         states = states + self.o_proj(attended.flatten(-2))
         inner = self.between_norm(states)
         return states + self.down_proj(F.silu(self.gate_proj(inner)) * self.up_proj(inner))
@@ -197,14 +201,16 @@ class EagleNetwork(nn.Module):
         turns = torch.cat([half, half], -1)
         return turns.cos(), turns.sin()
 
-    def _input(self, tokens: Tensor, states: Tensor) -> Tensor:
+    def _input(self, tokens: Tensor, states: Tensor, bias: Tensor | None) -> Tensor:
         """What attention reads: [B, S, W E + H], or [B, S, H] where ``fc`` joins the two."""
         embeds = self.embed(tokens).to(states.dtype)
         if self.config.wide:
+            states = states if bias is None else states + bias
             read = self.embedding_norm(embeds)
             read = read.flatten(-2) if self.config.window > 1 else read
             return torch.cat([read, self.state_norm(states)], -1)
-        return self.fc(torch.cat([embeds, states], -1))
+        joined = self.fc(torch.cat([embeds, states], -1))
+        return joined if bias is None else joined + bias
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -95,21 +95,25 @@ class EagleRows:
         doubt = torch.cat([judge(group) for group in grouped(normed)])[: len(normed)]
         return logits, logsigmoid(doubt.float())
 
-    def run(self, tokens: np.ndarray, states: Tensor, spots: Spots, store: Tensor) -> Said:
+    def run(
+        self, tokens: np.ndarray, states: Tensor, spots: Spots, store: Tensor,
+        bias: Tensor | None = None,
+    ) -> Said:  # fmt: skip
         """One pass: writes the rows' keys and values into ``store``, reads what each may see.
 
         Args:
-            tokens: int64 [T, W], the slots' windows. states: [T, H].
-            store: [2, kv heads, S, D].
+            tokens: int64 [T, W], the slots' windows; -1 where a slot has none (a picture's).
+            states: [T, H]. store: [2, kv heads, S, D].
+            bias: [T, H], added to what the rows' stream begins with.
         """
         ids = torch.from_numpy(tokens).to(self.device)
         if not self.compiled:
             ids = ids if self.config.window > 1 else ids[:, 0]
-            return self._plain(ids, states, spots, store)
+            return self._plain(ids, states, spots, store, bias)
         count = len(tokens)
         chunk = isinstance(spots.layout, ChunkLayout)
         groups = (1, count) if chunk else (-(-count // ROWS), ROWS)
-        residual, read = self._input(ids, states, groups)
+        residual, read = self._input(ids, states, bias, groups)
         attended = self._attend(tokens, read, spots, store)
         between = read.new_zeros(*groups, self.config.hidden)
         inner = read.new_zeros(*groups, self.config.intermediate)
@@ -126,7 +130,9 @@ class EagleRows:
         add_norm(body, stored(last), self._last, eps, stored(normed), real, word)
         return Said(residual, normed)
 
-    def _input(self, ids: Tensor, states: Tensor, groups: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _input(
+        self, ids: Tensor, states: Tensor, bias: Tensor | None, groups: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """The residual stream [T, H] and what attention reads [G, R, ...], of ids [T, W]."""
         count, config = len(ids), self.config
         outer = self._outer if self._table is None else 0
@@ -136,9 +142,14 @@ class EagleRows:
             both = embeds.new_zeros(*groups, outer + config.hidden)
             both.flatten(0, 1)[:count] = torch.cat([embeds.flatten(1), states], -1)
             read = self._fc(both)
-            return read.flatten(0, 1)[:count].clone(), read
+            rows = read.flatten(0, 1)[:count]
+            rows += 0 if bias is None else bias
+            # A picture's slot is read as it is: nothing is joined to it.
+            seen = ids[:, 0] < 0
+            rows[seen] = states[seen]
+            return rows.clone(), read
         read = embeds.new_zeros(*groups, outer + config.hidden)
-        residual = states.clone()
+        residual = states.clone() if bias is None else states + bias
         join_norms(
             stored(embeds), stored(residual), (self._embedding_norm, self._state_norm), config.eps,
             _rows(read)[:count], self._real, self._word,
@@ -173,11 +184,14 @@ class EagleRows:
         out = chunk_attention(asked, key, value, store, layout, None, self._scale)
         return out.contiguous()
 
-    def _plain(self, ids: Tensor, states: Tensor, spots: Spots, store: Tensor) -> Said:
+    def _plain(
+        self, ids: Tensor, states: Tensor, spots: Spots, store: Tensor, bias: Tensor | None
+    ) -> Said:
         """The same by the network's own formulas, on any device."""
         network, layout = self.network, spots.layout
         positions = torch.from_numpy(spots.positions).to(self.device)[None]
-        query, key, value = network.project(ids[None], states[None], positions)
+        lift = None if bias is None else bias[None]
+        query, key, value = network.project(ids[None], states[None], positions, lift)
         q, k, v = (part[0].contiguous() for part in (query, key, value))
         if isinstance(layout, TreeLayout):
             padding = (0, 0, 0, 0, 0, len(layout.slots) - len(ids))
@@ -186,7 +200,7 @@ class EagleRows:
             seen = seen[: len(ids)]
         else:
             seen = chunk_attention(q, k, v, store, layout, None, self._scale)
-        said = network.finish(ids[None], states[None], seen[None])[0]
+        said = network.finish(ids[None], states[None], seen[None], lift)[0]
         return Said(said, network.norm(said))
 
     def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class FrozenTarget:
     Args:
         model: a causal language or vision-language model of a supported family, untouched by
             ``Target`` (which replaces its attention).
-        layers: decoder layers whose outputs are captured.
+        layers: decoder layers whose outputs are captured; -1 is what enters the first.
         autocast: run it in bfloat16 whatever its weights are.
     """
 
@@ -61,7 +61,7 @@ class FrozenTarget:
         text = model.config.get_text_config()
         self.config: Any = text
         count: int = text.num_hidden_layers
-        if not layers or min(layers) < 0 or max(layers) >= count:
+        if not layers or min(layers) < -1 or max(layers) >= count:
             raise GuardError(f"feature layers {layers}: the target has layers 0 to {count - 1}")
 
     @property
@@ -81,12 +81,12 @@ class FrozenTarget:
             extra = self.family.deepstack(seen, tuple(torch.cat(parts) for parts in deep) or None)
         kept: dict[int, Tensor] = {}
         decoder = self.family.decoder
-        following = [*list(decoder.layers)[1:], decoder.norm]
+        following = [*list(decoder.layers), decoder.norm]
         with ExitStack() as stack:
             if self._autocast:
                 stack.enter_context(torch.autocast(embeds.device.type, torch.bfloat16))
             for layer in self.layers:
-                hook = following[layer].register_forward_pre_hook(_keep(kept, layer))
+                hook = following[layer + 1].register_forward_pre_hook(_keep(kept, layer))
                 stack.callback(hook.remove)
             final = decoder(
                 inputs_embeds=embeds,

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmspec.train import guards
 from mmspec.train.chain import Passes, numbers
 from mmspec.train.drafter_loop import Course
-from mmspec.train.lesson import COLUMNS, Lesson, Mix
+from mmspec.train.lesson import COLUMNS, Lesson, Look, Mix
 from mmspec.train.loop import StepLoss
 from mmspec.train.reading import Reader, Reading
 
@@ -40,6 +40,7 @@ class EagleStage:
     Args:
         answers: all of them; the last ``reading.held_out`` are not learned from.
         keep: writes the checkpoint folder: (step, numbers of the last trial).
+        look: what a network that sees starts its chains from.
 
     Raises:
         GuardError: nothing to learn from, or the target and the answers do not belong together.
@@ -50,10 +51,11 @@ class EagleStage:
     def __init__(
         self, network: nn.Module, target: FrozenTarget, answers: Answers, kept: Tensor | None,
         plan: Plan, crew: Crew, keep: Callable[[int, Mapping[str, float]], None],
+        look: Look | None = None,
     ) -> None:  # fmt: skip
         self.steps, self._course, self._crew = plan.course.steps, plan.course, crew
         self._target, self._keep = target, keep
-        self._lesson = Lesson(network, target, kept, plan.mix).to(target.device)
+        self._lesson = Lesson(network, target, kept, plan.mix, look).to(target.device)
         self._wrapped: nn.Module = self._lesson
         if crew.size > 1:
             places = [torch.cuda.current_device()] if target.device.type == "cuda" else None

@@ -5,6 +5,7 @@ Axes: B rows, S slots, K steps, N slots that are learned from, V draft vocabular
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
@@ -14,16 +15,15 @@ from torch.utils.checkpoint import checkpoint
 
 from mmspec.train import chain, losses
 from mmspec.train.losses import Distance
-from mmspec.train.unroll import Body, pick, unroll
+from mmspec.train.unroll import Body, Ground, ground, pick, unroll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mmspec.train.capture import Captured, FrozenTarget
     from mmspec.train.chain import Decoded
     from mmspec.train.losses import Law
     from mmspec.train.packing import PackedRows
 
+Look = Callable[["PackedRows", "Captured", list[Tensor]], Ground]
 COLUMNS = ("loss", *losses.SHOWN)
 
 
@@ -77,17 +77,19 @@ class Lesson(nn.Module):
     Args:
         network: a module that is also a ``Network``.
         kept: int64 [V], target ids of the draft ids; None: all.
+        look: what the chains start from where the network sees pictures.
     """
 
     running: Tensor
 
     def __init__(
-        self, network: nn.Module, target: FrozenTarget, kept: Tensor | None, mix: Mix
-    ) -> None:
+        self, network: nn.Module, target: FrozenTarget, kept: Tensor | None, mix: Mix,
+        look: Look | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network = network
         self.mix = mix
-        self._target, self._kept = target, kept
+        self._target, self._kept, self._look = target, kept, look
         self._each_part: Callable[..., Tensor] = self._sums
         if mix.compiled:
             self._each_part = torch.compile(self._sums, dynamic=True)
@@ -96,7 +98,8 @@ class Lesson(nn.Module):
     def forward(self, rows: PackedRows, captured: Captured) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, means by step [K, len(COLUMNS)], and how many slots each step learned from [K]."""
         features = self._features(captured)
-        said, slots, valid = unroll(self._body, rows, features, self.mix.unroll)
+        start = self._ground(rows, captured, features)
+        said, slots, valid = unroll(self._body, rows, start, self.mix.unroll)
         valid = valid.flatten(1)
         where = valid[0].nonzero().squeeze(1)
         final = pick(captured.final, slots + 1).flatten(0, 1)
@@ -130,7 +133,8 @@ class Lesson(nn.Module):
         """
         features = self._features(captured)
         depth = self.mix.depth or self.mix.unroll
-        said, slots, valid = unroll(self._body, rows, features, depth)
+        start = self._ground(rows, captured, features)
+        said, slots, valid = unroll(self._body, rows, start, depth)
         following = rows.tokens.gather(1, (slots + 2).clamp(max=rows.tokens.shape[1] - 1))
         right = torch.zeros((len(said), *rows.tokens.shape), dtype=torch.bool, device=slots.device)
         row = torch.arange(len(slots), device=slots.device)[:, None].expand_as(slots)
@@ -152,10 +156,16 @@ class Lesson(nn.Module):
     def _body(self) -> Network:
         return cast("Network", self.network)
 
+    def _ground(self, rows: PackedRows, captured: Captured, features: list[Tensor]) -> Ground:
+        if self._look is None:
+            return ground(self._body, rows, features)
+        return self._look(rows, captured, features)
+
     def _features(self, captured: Captured) -> list[Tensor]:
         """The watched layers, [B, T, H] each, in the network's own arithmetic."""
         dtype = next(self.network.parameters()).dtype
-        return [captured.hidden[layer].to(dtype) for layer in self._target.layers]
+        layers = [layer for layer in self._target.layers if layer >= 0]
+        return [captured.hidden[layer].to(dtype) for layer in layers]
 
     def _truth(self, features: list[Tensor], slots: Tensor) -> Tensor:
         """Fused true features of the slots after, [B N, H]; they are aims, not learned."""

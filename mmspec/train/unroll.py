@@ -21,7 +21,7 @@ from torch import Tensor
 from mmspec.train.packing import places
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mmspec.train.packing import PackedRows
 
@@ -39,12 +39,14 @@ class Body(Protocol):
         ...
 
     def project(
-        self, tokens: Tensor, states: Tensor, positions: Tensor
+        self, tokens: Tensor, states: Tensor, positions: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries [B, S, heads, D], rotated keys and values [B, S, kv heads, D]."""
         ...
 
-    def finish(self, tokens: Tensor, states: Tensor, attended: Tensor) -> Tensor:
+    def finish(
+        self, tokens: Tensor, states: Tensor, attended: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         """What the network says after attention [B, S, heads, D]: the next slot's state."""
         ...
 
@@ -79,6 +81,34 @@ def chains(rows: PackedRows, steps: int) -> Tensor:
         before[:, 1:] = told[-1][:, :-1] & (sample[:, 1:-1] == sample[:, :-2])
         told.append(guessed & before)
     return torch.stack(told)
+
+
+class Ground(NamedTuple):
+    """What the chains start from.
+
+    Attributes:
+        tokens: the slots' windows. states: [B, S, H], true ones. positions: int64 [B, S].
+        sample: int64 [B, S], whose each slot is; one that no slot may read is nobody's, -2.
+        bias: what is added to states [B, N, H] at slots int64 [B, N] (None: at all of them).
+    """
+
+    tokens: Tensor
+    states: Tensor
+    positions: Tensor
+    sample: Tensor
+    bias: Callable[[Tensor, Tensor | None], Tensor] | None = None
+
+
+def ground(body: Body, rows: PackedRows, features: Sequence[Tensor]) -> Ground:
+    """The ground of a drafter that reads every token alike.
+
+    Args:
+        features: the watched layers, each [B, T, H].
+    """
+    # Under autocast the stream stays as wide as the features: norms and sums need it.
+    states = body.fuse([layer[:, :-1] for layer in features]).to(features[0].dtype)
+    tokens = windows(rows, body.window)
+    return Ground(tokens, states, rows.index[:, :-1], rows.sample[:, :-1])
 
 
 class Unrolled(NamedTuple):
@@ -140,34 +170,32 @@ def _shift(rows: Tensor, places: int) -> Tensor:
     return torch.cat([rows[:, :1].expand(-1, places, *rows.shape[2:]), rows[:, :-places]], 1)
 
 
-def unroll(body: Body, rows: PackedRows, features: Sequence[Tensor], steps: int) -> Unrolled:
+def unroll(body: Body, rows: PackedRows, start: Ground, steps: int) -> Unrolled:
     """Draft K steps from every slot at once.
 
     Keys and values of step 0 are made for all slots; everything else, which is most of the work,
     only for those that are learned from.
-
-    Args:
-        features: the watched layers, each [B, T, H].
     """
-    tokens, positions = windows(rows, body.window), rows.index[:, :-1]
+    tokens, states, positions, sample, lift = start
     valid = chains(rows, steps)
     slots, real = places(valid[0])
-    # Under autocast the stream stays as wide as the features: norms and sums need it.
-    states = body.fuse([layer[:, :-1] for layer in features]).to(features[0].dtype)
-    query, key, value = body.project(tokens, states, positions)
+    bias = None if lift is None else lift(states, None)
+    query, key, value = body.project(tokens, states, positions, bias)
     place = torch.arange(positions.shape[1], device=slots.device).expand_as(positions)
-    same = rows.sample.gather(1, slots)[:, :, None] == rows.sample[:, None, :-1]
+    same = rows.sample.gather(1, slots)[:, :, None] == sample[:, None]
     behind = slots[:, :, None] - place[:, None, :]
     tokens, positions = pick(tokens, slots), positions.gather(1, slots)
     query, states, first = pick(query, slots), pick(states, slots), (key, value)
+    bias = None if bias is None else pick(bias, slots)
     later, said = list[tuple[Tensor, Tensor]](), list[Tensor]()
     for step in range(steps):
         if step:
             states = _shift(said[-1], 1)
-            query, key, value = body.project(tokens, states, positions)
+            bias = None if lift is None else lift(states, slots)
+            query, key, value = body.project(tokens, states, positions, bias)
             later.append((key, value))
         attended = attend(query, first, later, same & (behind >= step))
-        said.append(body.finish(tokens, states, attended))
+        said.append(body.finish(tokens, states, attended, bias))
     return Unrolled(said, slots, valid.gather(2, slots.expand(steps, -1, -1)) & real)
 
 

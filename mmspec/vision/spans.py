@@ -78,8 +78,9 @@ def plan_draft(
     """What a drafter reads of the slots [start, stop).
 
     The plans of consecutive chunks, one after another, are the plan of all: a picture's compressed
-    tokens come in the chunk that has its last slot, even where their positions lie before it. The
-    whole of a prompt of N tokens is [0, N - 1): slot N - 1 pairs with the first generated token.
+    tokens come in the chunk that shows its last token, slot e - 1, even where their positions lie
+    before it. The whole of a prompt of N tokens is [0, N): slot N - 1 pairs with the first
+    generated token.
 
     Args:
         spans: token spans of the pictures, from ``spans_of``.
@@ -90,7 +91,7 @@ def plan_draft(
     first, last = slots[:, 0], slots[:, 1]
     text = _text(slots, start, stop)
     count = np.minimum(m, last - first)
-    ends = (start < last) & (last <= stop)  # the last slot, last - 1, is among these
+    ends = (start <= last) & (last < stop)  # its last token is shown here
     count = np.where(ends, count, 0)
     image = np.repeat(np.arange(len(spans)), count)
     index = np.arange(len(image)) - np.repeat(np.cumsum(count) - count, count)
@@ -114,7 +115,7 @@ def draft_length(spans: np.ndarray, stop: int, m: int) -> int:
     slots = slots_of(spans)
     lengths = slots[:, 1] - slots[:, 0]
     covered = np.diff(np.minimum(slots, stop), axis=1).sum()
-    compressed = np.minimum(m, lengths)[slots[:, 1] <= stop].sum()
+    compressed = np.minimum(m, lengths)[slots[:, 1] < stop].sum()
     return int(stop - covered + compressed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 from drafters.markov import HIDDEN, VOCABULARY
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -11,6 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mmspec.text.eagle_checkpoint import save_checkpoint
 from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
+from mmspec.vision.vispec_checkpoint import save_checkpoint as save_seeing
+from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +28,9 @@ def options(address: str, folder: Path) -> dict[str, object]:
     """What the drafter at ``address`` must be told."""
     if address == "text.eagle":
         save_checkpoint(folder, random_network(EAGLE))
+        return {"path": str(folder), "floor": 1e-4, "least": 0.0}
+    if address == "vision.vispec":
+        save_seeing(folder, random_seeing(EAGLE))
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "text.draft_model":
         save_language_model(folder)
@@ -47,6 +53,16 @@ def save_language_model(folder: Path, vocabulary: int = VOCABULARY, **options: o
             value.data.normal_(1.0 if "norm" in name else 0.0, 0.2)
     model.lm_head.weight.data *= 3
     model.save_pretrained(folder)
+
+
+def random_seeing(config: EagleConfig) -> VispecNetwork:
+    """A network that sees, of some opinion."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        made = VispecNetwork(VispecConfig(**msgspec.structs.asdict(config)))
+    own = {name: value for name, value in made.state_dict().items() if "sight." in name}
+    made.load_state_dict(random_network(config).state_dict() | own)
+    return made
 
 
 def random_network(config: EagleConfig, seed: int = 0, loud: float = 3.0) -> EagleNetwork:

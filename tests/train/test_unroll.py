@@ -13,7 +13,7 @@ from mmspec.core.request import Prompt
 from mmspec.model.families.text import TextFamily
 from mmspec.train import chain
 from mmspec.train.packing import Sample, pack
-from mmspec.train.unroll import attend, chains, unroll
+from mmspec.train.unroll import attend, chains, ground, unroll
 
 STEPS, HIDDEN, HEADS, KV, SIZE, WORDS = 5, 12, 4, 2, 6, 20
 
@@ -39,7 +39,7 @@ class Toy(nn.Module):
         words = words.flatten(-2) if self.window > 1 else words
         return torch.tanh(self.mix(torch.cat([words, states], -1)))
 
-    def project(self, tokens, states, positions):
+    def project(self, tokens, states, positions, _bias=None):
         read = self._read(tokens, states)
         angle = positions[..., None, None].double() * torch.tensor([0.9, 0.2, 0.05])
 
@@ -52,7 +52,7 @@ class Toy(nn.Module):
         q, k, v = (f(read).unflatten(-1, (-1, SIZE)) for f in (self.q, self.k, self.v))
         return turn(q), turn(k), v
 
-    def finish(self, tokens, states, attended):
+    def finish(self, tokens, states, attended, _bias=None):
         return self._read(tokens, states) + self.o(attended.flatten(-2)).tanh()
 
 
@@ -116,7 +116,7 @@ def test_every_step_says_what_drafting_would(window):
     draw = torch.Generator().manual_seed(1)
     features = [torch.randn(3, 15, HIDDEN, generator=draw, dtype=torch.float64) for _ in "abc"]
     with torch.no_grad():
-        said = spread(unroll(body, rows, features, STEPS), 14)
+        said = spread(unroll(body, rows, ground(body, rows, features), STEPS), 14)
     valid = chains(rows, STEPS)
     seen = 0
     for row, members in enumerate(samples):
@@ -146,18 +146,18 @@ def test_no_draft_looks_at_what_decoding_does_not_know():
     body = Toy()
     _, rows = packed([[(2, 12)]], 14)
     features = [torch.randn(1, 14, HIDDEN, dtype=torch.float64)]
-    said = spread(unroll(body, rows, features, STEPS), 13)
+    said = spread(unroll(body, rows, ground(body, rows, features), STEPS), 13)
     later = features[0].clone()
     later[0, 7] += 1
     with torch.no_grad():
-        changed = spread(unroll(body, rows, [later], STEPS), 13)
+        changed = spread(unroll(body, rows, ground(body, rows, [later]), STEPS), 13)
     for step in range(STEPS):
         same = (said[step] == changed[step]).all(-1)[0, step:12]
         # Step k of slot s starts at s - k, and so sees the feature of token 7 from s = 7 + k on.
         assert same.tolist() == [slot < 7 + step for slot in range(step, 12)]
     # A loss at the last step reaches all steps before it: nothing is cut off.
     leaf = features[0].requires_grad_()
-    last = spread(unroll(body, rows, [leaf], STEPS), 13)[-1][0, 9]
+    last = spread(unroll(body, rows, ground(body, rows, [leaf]), STEPS), 13)[-1][0, 9]
     (grad,) = torch.autograd.grad(last.sum(), leaf)
     assert (grad[0, :6] != 0).all()
     assert (grad[0, 6:] == 0).all()

@@ -1,0 +1,145 @@
+"""`mmspec train vispec`: a feature drafter that sees pictures, for any supported target.
+
+First the text stage (`start` names a drafter that has been through it; else `mmspec train eagle`
+runs in OUT/text), then the picture stage: the same layer learns on from the target's long answers
+about pictures, each picture read by its compressor. OUT/drafter is a checkpoint for
+`[drafters.vision.vispec]`. The recipes `msd` and `flash` see in other ways.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import torch
+
+from mmspec.model.load import load_model, load_spec, locate
+from mmspec.text.eagle_checkpoint import load_checkpoint
+from mmspec.text.eagle_network import EagleNetwork
+from mmspec.train import eagle_data
+from mmspec.train.asked import Asked, begin, command_line, look, questions
+from mmspec.train.capture import FrozenTarget
+from mmspec.train.data.mixture import Mixture
+from mmspec.train.drafter_loop import run
+from mmspec.train.eagle_data import Recipe as TextRecipe
+from mmspec.train.eagle_stage import EagleStage, Plan
+from mmspec.train.looking import Looking
+from mmspec.train.memory import trained
+from mmspec.train.optimizer import MasterAdamW
+from mmspec.train.recipe_file import provenance, read
+from mmspec.train.recipes import eagle
+from mmspec.train.regenerate import tokenizer_digest
+from mmspec.train.responses import Writing
+from mmspec.vision.sight import SightConfig
+from mmspec.vision.vispec_checkpoint import save_checkpoint
+from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
+
+LOG = logging.getLogger(__name__)
+
+
+class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
+    """The whole run; ``mixture`` and ``questions`` are for answers that are still to be written.
+
+    Attributes:
+        start: a feature drafter's checkpoint, or a bundled one, that has been through the text
+            stage; empty: train one first.
+        sight: how pictures are seen.
+    """
+
+    seed: int = 1
+    start: str = ""
+    sight: SightConfig = SightConfig()
+    writing: Writing = Writing()
+    questions: int = 1000
+    mixture: Mixture = Mixture(shares={"scene": 1.0})
+
+
+class PictureStage(EagleStage):
+    """The second stage; its files are not the first one's."""
+
+    name = "vispec"
+
+
+def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
+    """Everything that is not yet done in ``asked.out``; returns the last trial's numbers.
+
+    Raises:
+        ConfigError, UnsupportedModelError: target, data or recipe do not fit.
+        GuardError: the run would be in vain.
+    """
+    begun = _text_stage(recipe, asked)
+    crew, answers = begin(asked, recipe.mixture, recipe.questions, recipe.writing)
+    torch.manual_seed(recipe.seed)
+    network = seeing(begun, recipe.sight)
+    target = FrozenTarget(load_model(asked.model), (-1, *network.config.layers))
+    network.lend(target.embed, target.logits, target.norm)
+    kept = None if network.config.draft_vocabulary is None else network.target_ids()
+    origin = provenance(recipe, recipe.seed, asked, answers)
+    if crew.leads:
+        (asked.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
+
+    def keep(step: int, trial: Mapping[str, float]) -> None:
+        told = origin | {"step": step, "trial": dict(trial)}
+        hashed, dtype = tokenizer_digest(asked.target), torch.bfloat16
+        save_checkpoint(
+            asked.out / "drafter", network, tokenizer=hashed, training=told, dtype=dtype
+        )
+
+    stage = PictureStage(
+        network, target, answers, None if kept is None else kept.to(target.device),
+        plan=recipe, crew=crew, keep=keep, look=Looking(network),
+    )  # fmt: skip
+    LOG.info("first rows: %s", stage.check())
+    course = recipe.course
+    optimizer = MasterAdamW(stage.trained(), course.betas, course.decay, course.clip)
+    return run(stage, optimizer, course, asked.out, crew)
+
+
+def seeing(begun: EagleNetwork, sight: SightConfig) -> VispecNetwork:
+    """A network that has all of another's weights, and a new reader of pictures."""
+    network = VispecNetwork(VispecConfig(**msgspec.structs.asdict(begun.config), sight=sight))
+    own = {name: value for name, value in network.state_dict().items() if "sight." in name}
+    network.load_state_dict(begun.float().state_dict() | own)
+    return network
+
+
+def dry_run(recipe: Recipe, asked: Asked) -> str:
+    """Check configuration, shapes and data without reading a target's weight; what was found.
+
+    Raises:
+        ConfigError, UnsupportedModelError, GuardError: what would fail later fails now.
+    """
+    if recipe.start:
+        network = seeing(load_checkpoint(Path(locate(recipe.start)))[0], recipe.sight)
+        all_of_it, eyes = trained(network) / 1e6, trained(network.sight) / 1e6
+        told = f"drafter    {all_of_it:.2f} M weights, {eyes:.2f} M of them to see, {recipe.start}"
+    else:
+        told = eagle_data.dry_run(read(TextRecipe, "eagle.toml", None), asked)
+    wanted = questions(asked, recipe.mixture, recipe.questions)
+    return f"{told}\n{look(asked, wanted, recipe.reading.width, load_spec(asked.model))}"
+
+
+def _text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
+    """A feature drafter that has learned from text."""
+    if recipe.start:
+        return load_checkpoint(Path(locate(recipe.start)))[0]
+    below = msgspec.structs.replace(asked, out=asked.out / "text", data=None)
+    eagle.train(read(TextRecipe, "eagle.toml", None), below)
+    return load_checkpoint(below.out / "drafter")[0]
+
+
+def main(argv: list[str]) -> int:
+    """Command line of the recipe."""
+    return begin_recipe("vispec", __doc__, argv)
+
+
+def begin_recipe(name: str, about: str | None, argv: list[str]) -> int:
+    """Command line of a recipe for a drafter that sees: vispec, msd or flash."""
+    said = command_line(name, about, argv)
+    recipe = read(Recipe, f"{name}.toml", said.config)
+    if said.dry_run:
+        LOG.info("checked, and nothing trained:\n%s", dry_run(recipe, said.asked))
+    else:
+        LOG.info("held out: %s", dict(train(recipe, said.asked)))
+    return 0

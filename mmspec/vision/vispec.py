@@ -1,0 +1,171 @@
+"""The drafter that sees: a feature drafter whose pictures are a few tokens and one vector each.
+
+ViSpec (arXiv:2509.15235) compresses a picture's tokens into m of its own, and adds a vector of the
+picture to all that follows. Its published graph is read as it is; ours is a wide layer over three
+of the target's layers whose reader also sees the target's features of the picture (``sight``).
+
+What is kept of a picture lives in the sequence's own memory: nothing on a module, nothing shared.
+
+Axes: C tokens of a chunk, T rows, N pictures, m kept tokens, H hidden.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from mmspec.core.drafter import Needs
+from mmspec.model.load import locate
+from mmspec.model.target import Target
+from mmspec.text import eagle
+from mmspec.text.eagle import Eagle, check_fit, windows
+from mmspec.text.eagle_rows import EagleRows
+from mmspec.text.spots import chunk_spots
+from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
+from mmspec.vision.vispec_load import load_network
+from mmspec.vision.vispec_network import VispecNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.drafter import Facts, Observation
+    from mmspec.text.eagle_memory import Memory
+
+ALL = 1 << 30  # tokens of a picture, where none is left out
+
+
+class Config(eagle.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of ``[drafters.vision.vispec]``; ``path``: ours, ViSpec's or MSD's checkpoint."""
+
+
+class Vispec(Eagle):
+    """Reads pictures once, when their last token is shown; the rest is a feature drafter's."""
+
+    def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
+        super().__init__(config, facts, rows)
+        network = rows.network
+        assert isinstance(network, VispecNetwork)
+        self._sight, self._seen = network.sight, network.sight.config
+        self._kept = {"keep": ALL, "none": 0}.get(self._seen.how, self._seen.tokens)
+        self.needs = Needs(layers=tuple(sorted({-1, *rows.config.layers})))
+
+    def sees(self, memory: Memory, count: int) -> bool:
+        """Whether a picture's tokens are among the next ``count``."""
+        memory.dense = self._seen.compact
+        stop = memory.end + count
+        spans = (
+            (one.start, one.start + one.length) for one in memory.sequence.request.prompt.media
+        )
+        return any(start - 1 < stop and memory.end < end for start, end in spans)
+
+    def bias(
+        self, memories: ListOf[Memory], owner: np.ndarray, states: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The vectors of each row's pictures; None where nobody has any."""
+        banks = [memory.bank for memory in memories]
+        most = max((len(bank) for bank in banks if bank is not None), default=0)
+        if not most:
+            return None
+        bank = states.new_zeros(len(banks), most, states.shape[-1])
+        begun = torch.zeros(len(banks), most, dtype=torch.bool, device=states.device)
+        for index, own in enumerate(banks):
+            if own is not None:
+                bank[index, : len(own)], begun[index, : len(own)] = own, True
+        rows = torch.from_numpy(owner).to(states.device)
+        return self._sight.bias(states, bank[rows], begun[rows])
+
+    def _read(self, pieces: list[tuple[Memory, slice]], seen: Observation) -> None:
+        (memory, part), *others = pieces
+        count = part.stop - part.start
+        if others or not self.sees(memory, count):
+            super()._read(pieces, seen)
+            return
+        layers = self.rows.config.layers
+        fused = self.rows.fuse([seen.hidden[layer][part] for layer in layers])
+        spans = spans_of(memory.sequence.request.prompt)
+        plan = plan_draft(
+            spans, memory.end, memory.end + count, self._kept, compact=self._seen.compact
+        )
+        kept = self._look(memory, spans, seen.hidden[-1][part], fused)
+        self._extend(memory, plan, fused, kept, int((spans[:, 0] < memory.first).sum()))
+        memory.end += count
+
+    def _look(
+        self, memory: Memory, spans: np.ndarray, embeds: torch.Tensor, fused: torch.Tensor
+    ) -> dict[int, torch.Tensor]:
+        """Look at the pictures that end in this chunk; number -> [m, H] kept of it.
+
+        A picture whose beginning was not shown (its text was found in a cache) is left out.
+
+        Args:
+            embeds: [C, E] that entered the target. fused: [C, H], features.
+        """
+        told: dict[int, torch.Tensor] = {}
+        begin, stop = memory.end, memory.end + len(fused)
+        for number, (start, end) in enumerate(spans.tolist()):
+            if start < memory.first or end <= begin or start >= stop:
+                continue
+            here = slice(max(start - begin, 0), min(end, stop) - begin)
+            memory.halves.append(torch.cat([embeds[here].to(fused.dtype), fused[here]], -1))
+            if end > stop:
+                break
+            both = torch.cat(memory.halves)
+            memory.halves.clear()
+            outer, inner = both.split([embeds.shape[-1], fused.shape[-1]], -1)
+            real = torch.ones(1, len(both), dtype=torch.bool, device=both.device)
+            looked = self._sight(outer[None], inner[None], real)
+            told[number] = looked.tokens[0]
+            if looked.glance is not None:
+                before = () if memory.bank is None else (memory.bank,)
+                memory.bank = torch.cat([*before, looked.glance])
+        return told
+
+    def _extend(
+        self, memory: Memory, plan: DraftPlan, fused: torch.Tensor,
+        kept: dict[int, torch.Tensor], missed: int,
+    ) -> None:  # fmt: skip
+        """Put the plan's rows behind the sequence's slots.
+
+        Args:
+            missed: pictures before those in the memory's bank.
+        """
+        text = plan.kind == TEXT
+        used = np.flatnonzero(text | np.isin(plan.image_of_slot, list(kept)))
+        if not len(used):
+            return
+        text, image = text[used], plan.image_of_slot[used]
+        places = np.maximum(plan.source[used] - memory.end, 0)  # of no meaning for a picture
+        shown = windows(memory.sequence.tokens, memory.end + 1, len(fused), self.rows.config.window)
+        tokens = np.where(text[:, None], shown[places], -1)
+        states = fused[torch.from_numpy(places).to(fused.device)].clone()
+        for number, said in kept.items():
+            rows = np.flatnonzero(~text & (image == number))
+            states[torch.from_numpy(rows)] = said[len(said) - len(rows) :]
+        bias = None
+        if memory.bank is not None:
+            begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
+            came = torch.from_numpy(begun).to(fused.device)
+            bias = self._sight.bias(states, memory.bank.expand(len(used), -1, -1), came)
+        spots = chunk_spots(memory.home, len(used))._replace(positions=plan.positions[used])
+        said_rows = self.rows.run(tokens, states, spots, self.store, bias)
+        memory.filled += len(used)
+        memory.state, memory.normed = said_rows.states[-1].clone(), said_rows.normed[-1].clone()
+
+
+def build(config: Config, facts: Facts) -> Vispec:
+    """A drafter that sees, from its checkpoint, lent what it shares with the target.
+
+    Raises:
+        ConfigError: the checkpoint is not one, or does not fit the target.
+    """
+    target = facts.model if isinstance(facts.model, Target) else None
+    network = load_network(Path(locate(config.path)), None if target is None else target.layers)
+    check_fit("vision.vispec", network, facts, target)
+    if target is None:
+        weight = network.fc.weight
+        return Vispec(config, facts, EagleRows(network, weight.dtype, weight.device))
+    network.lend(target.embed, target.logits, target.family.decoder.norm)
+    return Vispec(config, facts, EagleRows(network, target.dtype, target.device))
