@@ -176,7 +176,8 @@ class KVCache:
 def chunk_keys(prompt: Prompt, chunk: int) -> list[bytes]:
     """Identity of each whole chunk of a prompt together with everything before it.
 
-    Pictures count by content digest and place, so equal placeholders never stand for each other.
+    Pictures count by place and digest, which is of pixels and processor settings, so that equal
+    placeholders never stand for each other.
     """
     keys: list[bytes] = []
     running = hashlib.sha256(chunk.to_bytes(8, "little"))
@@ -184,6 +185,7 @@ def chunk_keys(prompt: Prompt, chunk: int) -> list[bytes]:
         running.update(np.ascontiguousarray(prompt.ids[start : start + chunk], np.int64).tobytes())
         for media in prompt.media:
             if media.start < start + chunk and media.start + media.length > start:
-                running.update(f"{media.digest}@{media.start}".encode())
+                running.update(hashlib.sha256(media.digest.encode()).digest())
+                running.update(np.array([media.start, media.length], np.int64).tobytes())
         keys.append(running.digest())
     return keys

@@ -40,7 +40,7 @@ class Processor:
         self._tokenizer: Any = wrapped if self._images is None else wrapped.tokenizer
         self.special_tokens = frozenset(self._tokenizer.all_special_ids)
         self._pieces = byte_pieces(self._tokenizer)
-        self._settings = repr(getattr(wrapped, "image_processor", "")).encode()
+        self._settings = _settings(wrapped)
         self._processed = lru_cache(PICTURES)(self._process)
         if self._images is not None:
             self._image_token: str = self._images.image_token
@@ -235,6 +235,17 @@ class _Picture:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+
+def _settings(wrapped: Any) -> bytes:
+    """Everything that decides what a picture becomes: the image processor and what wraps it."""
+    plain = (str, int, float, type(None))
+    own = [
+        (name, value)
+        for name, value in vars(wrapped).items()
+        if isinstance(value, plain) and name != "chat_template"
+    ]
+    return f"{getattr(wrapped, 'image_processor', '')!r} {sorted(own)}".encode()
 
 
 def default_name(folder: str) -> str:
