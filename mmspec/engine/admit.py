@@ -54,6 +54,11 @@ def _check_prompt(prompt: Prompt, facts: Facts) -> None:
             "messages",
             "context_length_exceeded",
         )
+    # The last token is the root of the first tree, and trees are embedded as text.
+    if prompt.media and prompt.media[-1].start + prompt.media[-1].length == count:
+        raise BadRequestError(
+            "a prompt cannot end in a picture: say something after it", "messages"
+        )
     _check_ids((int(prompt.ids.min()), int(prompt.ids.max())), facts, "prompt")
 
 

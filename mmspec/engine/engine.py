@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmspec.core.drafter import Observation
-from mmspec.core.errors import MmspecError
 from mmspec.core.logprobs import logprobs
 from mmspec.core.request import Delta
 from mmspec.core.sequence import Sequence
@@ -20,13 +18,15 @@ from mmspec.core.verify import verify
 from mmspec.engine.admit import check_request
 from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
+from mmspec.engine.fault import public
 from mmspec.engine.flight import Flight
 from mmspec.engine.scheduler import Scheduler
 from mmspec.engine.score import score
-from mmspec.engine.settle import observation
+from mmspec.engine.settle import observation, reading
 from mmspec.engine.stats import EngineStats, Tally
 from mmspec.model.batch import Batch, pack_trees
 from mmspec.model.cache import chunk_keys
+from mmspec.model.encoder import Encoder
 from mmspec.model.prefill import Prefill
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 REACH = 16  # trees up to this deep share one division of keys, so bits do not depend on the budget
-OUT_OF_MEMORY = "out of memory"
-_FAULT = "the engine could not finish this request"
+PATIENCE = 0.02  # seconds a step with nothing to do waits for a picture; a cancel waits as long
 
 
 class Engine:
@@ -65,7 +64,8 @@ class Engine:
         self._stats = EngineStats()
         self.panel = Panel(drafters, target.facts.vocabulary, config.enough)
         self.drafting = Stopwatch()
-        self.scheduler = Scheduler(config, self._admit)
+        self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
+        self.scheduler = Scheduler(config, self._admit, self.encoder.ready)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
         scratch = config.max_nodes + 1
@@ -98,7 +98,7 @@ class Engine:
             Flight(
                 sequence,
                 Tally(self.panel.addresses, request.speculation.report),
-                Prefill(self.target, sequence),
+                Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
                 keys if self.config.prefix_cache else [],
                 self.target.facts,
             )
@@ -114,10 +114,13 @@ class Engine:
                 self._farewells.append(self._tell(sequence, "cancelled"))
 
     def step(self) -> list[Delta]:
-        """Run one step for everybody who has something pending."""
+        """Run one step for everybody who has something pending and all its pictures encoded."""
         began = time.perf_counter()
-        told, self._farewells = self._farewells, []
+        told, self._farewells = self._farewells + self._collect(), []
         plan = self.scheduler.plan()
+        if not (told or plan.chunks or plan.decoding) and self.encoder.wait(PATIENCE):
+            told += self._collect()
+            plan = self.scheduler.plan()
         for sequence, stop in plan.chunks:
             told += self._prefill(sequence, stop)
         going = [one for one in plan.decoding if self._flights[one.id].remaining > 0]
@@ -136,18 +139,18 @@ class Engine:
     @property
     def stats(self) -> EngineStats:
         """The running totals, with the gauges read now."""
-        self._stats.running = len(self.scheduler.running)
-        self._stats.waiting = len(self.scheduler.waiting)
-        self._stats.cache_slots = self.cache.slots
-        self._stats.cache_used = self.cache.used
-        self._stats.draft_seconds = self.drafting.seconds
-        self._stats.vision_seconds = self.target.encoding.seconds
-        return self._stats
+        stats = self._stats
+        stats.running, stats.waiting = len(self.scheduler.running), len(self.scheduler.waiting)
+        stats.cache_slots, stats.cache_used = self.cache.slots, self.cache.used
+        stats.draft_seconds, stats.vision_seconds = self.drafting.seconds, self.encoder.seconds
+        stats.picture_hits, stats.picture_misses = self.encoder.hits, self.encoder.misses
+        stats.picture_bytes = self.encoder.bytes
+        return stats
 
     def reset(self) -> None:
         """Forget remembered prompts and pictures, count anew; nothing may be in flight."""
         self.cache.clear()
-        self.target.forget_pictures()
+        self.encoder.reset()
         self._stats = EngineStats()
         self.drafting.reset()
 
@@ -162,6 +165,16 @@ class Engine:
         sequence.cached = sequence.reused = self.cache.match(sequence.id, known)
         self._stats.prompt_tokens += sequence.prompt_length
         self._stats.reused_tokens += sequence.reused
+        if sequence.pending > 1:
+            self.encoder.order(sequence)
+
+    def _collect(self) -> list[Delta]:
+        """Take in encoded pictures; one that failed ends the sequences that wait for it."""
+        told: list[Delta] = []
+        for id, error in self.encoder.collect().items():
+            _log.error("encoding a picture of %s failed", id, exc_info=error)
+            told.append(self._tell(self._flights[id].sequence, "error", error=public(error)))
+        return told
 
     def _prefill(self, sequence: Sequence, stop: int) -> list[Delta]:
         """Cache one chunk of a prompt; a fault ends this sequence alone."""
@@ -174,15 +187,13 @@ class Engine:
                 flight.scored.extend(told)
         except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request
             _log.exception("prefill of %s failed", sequence.id)
-            return [self._tell(sequence, "error", error=_public(error))]
+            return [self._tell(sequence, "error", error=public(error))]
         self.cache.commit(sequence.id, np.arange(count))
         sequence.cached = stop
+        if sequence.pending == 1:
+            self.encoder.release(sequence.id)
         self.cache.remember(sequence.id, flight.chunk_keys[: stop // self.config.chunk])
-        seen = Observation(
-            offsets=np.array([0, count], np.int32),
-            tokens=sequence.tokens[start:stop],
-            hidden=output.hidden,
-        )
+        seen = reading(sequence.tokens[start:stop], output.hidden)
         with self.drafting:
             self.panel.observe([sequence], seen, self._tallies())
         return []
@@ -208,7 +219,7 @@ class Engine:
             if len(sequences) > 1:
                 return [delta for one in sequences for delta in self._decode([one])]
             _log.exception("decoding %s failed", sequences[0].id)
-            return [self._tell(sequences[0], "error", error=_public(error))]
+            return [self._tell(sequences[0], "error", error=public(error))]
         return self._commit(sequences, trees, output, verdict)
 
     def _commit(
@@ -231,7 +242,8 @@ class Engine:
             self.cache.commit(sequence.id, kept)
             sequence.cached += len(kept)
             sequence.extend(decided)
-            self._count(sequence, tree, kept)
+            self._flights[sequence.id].tally.record(tree, kept, len(kept))
+            self._stats.count(len(tree) - 1, len(kept) - 1)
             top = sequence.request.sampling.logprobs
             assert output.logits is not None
             likely = None if top is None else tuple(logprobs(output.logits[rows], decided, top))
@@ -258,6 +270,7 @@ class Engine:
         if reason is not None:
             self.scheduler.remove([sequence])
             self.cache.free(sequence.id)
+            self.encoder.release(sequence.id)
             self.panel.forget(sequence.id)
             del self._flights[sequence.id]
             self._stats.finished[reason] = self._stats.finished.get(reason, 0) + 1
@@ -281,17 +294,5 @@ class Engine:
         self._stats.model_seconds += time.perf_counter() - began
         return output
 
-    def _count(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
-        self._flights[sequence.id].tally.record(tree, kept, len(kept))
-        self._stats.count(len(tree) - 1, len(kept) - 1)
-
     def _tallies(self) -> dict[str, Tally]:
         return {id: flight.tally for id, flight in self._flights.items()}
-
-
-def _public(error: Exception) -> str:
-    """What a client may read of a failure."""
-    # Torch says it on the GPU and on the CPU in these words, by types of its own.
-    if isinstance(error, MemoryError) or re.search(r"out of memory|t allocate memory", str(error)):
-        return OUT_OF_MEMORY
-    return str(error) if isinstance(error, MmspecError) else _FAULT

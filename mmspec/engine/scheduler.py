@@ -28,11 +28,18 @@ class Scheduler:
 
     Args:
         config: limits. admit: gives a sequence its memory; raises ``CacheFullError`` to wait.
+        ready: by sequence id, whether its prompt can be read: its pictures are encoded.
     """
 
-    def __init__(self, config: EngineConfig, admit: Callable[[Sequence], None]) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        admit: Callable[[Sequence], None],
+        ready: Callable[[str], bool],
+    ) -> None:
         self._config = config
         self._admit = admit
+        self._ready = ready
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -53,7 +60,7 @@ class Scheduler:
         rows = self._config.step_tokens - len(decoding)
         chunks: list[tuple[Sequence, int]] = []
         for sequence in self.running:
-            if sequence.pending == 1:
+            if sequence.pending == 1 or not self._ready(sequence.id):
                 continue
             stop = self._chunk_end(sequence)
             # One chunk a step always runs, so that prefill cannot starve.
@@ -75,15 +82,17 @@ class Scheduler:
         return [sequence for sequence in everyone if sequence.request.id == request_id]
 
     def _admit_waiting(self) -> None:
-        while self.waiting and len(self.running) < self._config.max_sequences:
-            sequence = self.waiting[0]
+        for sequence in list(self.waiting):
+            if len(self.running) >= self._config.max_sequences:
+                return
             if sequence.choice > 0 and self._first_choice_prefills(sequence):
-                return  # its prompt will be in the prefix cache in a moment
+                continue  # its prompt will be in the prefix cache in a moment
             try:
                 self._admit(sequence)
             except CacheFullError:
                 return  # somebody running will finish: admission reserved their worst case
-            self.running.append(self.waiting.popleft())
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
 
     def _first_choice_prefills(self, sequence: Sequence) -> bool:
         return any(

@@ -10,11 +10,19 @@ from mmspec.core.drafter import Observation
 from mmspec.core.top import top_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
+
+    import torch
 
     from mmspec.core.drafter import Needs
     from mmspec.core.tree import TokenTree
     from mmspec.model.target import Output
+
+
+def reading(tokens: np.ndarray, hidden: Mapping[int, torch.Tensor]) -> Observation:
+    """What the drafters are shown of one chunk of a prompt: int64 [C], layer -> [C, H]."""
+    return Observation(np.array([0, len(tokens)], np.int32), tokens, hidden)
 
 
 def observation(

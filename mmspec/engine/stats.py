@@ -32,7 +32,10 @@ class EngineStats(msgspec.Struct, kw_only=True):
     cache_used: int = 0
     model_seconds: float = 0.0
     step_seconds: float = 0.0
-    vision_seconds: float = 0.0  # encoding pictures
+    vision_seconds: float = 0.0  # encoding pictures, beside the steps
+    picture_hits: int = 0  # pictures of admitted prompts that were encoded already, or about to be
+    picture_misses: int = 0  # those the vision tower had to be run for
+    picture_bytes: int = 0  # features held now
     draft_seconds: float = 0.0  # drafters drafting and observing, fusing included
     accepted_at: list[int] = []  # [k]: passes that kept at least k + 1 drafted tokens
 

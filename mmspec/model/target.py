@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +16,11 @@ from mmspec.core.drafter import Facts, Needs
 from mmspec.core.errors import UnsupportedModelError
 from mmspec.core.request import Prompt, Request
 from mmspec.core.sequence import Sequence
-from mmspec.core.stopwatch import Stopwatch
 from mmspec.core.tree import TokenTree
 from mmspec.model.attend import NAME, Step
 from mmspec.model.batch import pack_trees
 from mmspec.model.cache import KVCache
-from mmspec.model.families.family import Encoded, decode
+from mmspec.model.families.family import decode
 from mmspec.model.families.find import find_family
 from mmspec.model.lean import LeanDecoder, lean
 from mmspec.model.packed import PackedLinear, pack_model
@@ -34,10 +32,10 @@ if TYPE_CHECKING:
 
     from mmspec.core.request import Media
     from mmspec.model.batch import Batch
+    from mmspec.model.families.family import Encoded
 
 _log = logging.getLogger(__name__)
 Numerics = Literal["bitwise", "near-tie"]
-ENCODED_PICTURES = 64  # pictures whose features are kept, least recently used first out
 TRIAL = 6  # rows on which compiled layers must agree with the model's own
 
 
@@ -108,8 +106,6 @@ class Target:
         model.lm_head = _packed_head(model)
         compiled = lean(self.family.decoder, self.kv_heads, self.head_dim, self.family.axes)
         self._lean = self._proven(compiled)
-        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
-        self.encoding = Stopwatch()
 
     def new_cache(self, slots: int, chunk: int, scratch: int) -> KVCache:
         """An empty store for this model: ``slots`` tokens over all sequences."""
@@ -132,20 +128,12 @@ class Target:
 
     @torch.inference_mode()
     def encode(self, media: Media) -> Encoded:
-        """Features of one picture, remembered by its digest."""
-        found = self._encoded.get(media.digest)
-        if found is None:
-            with self.encoding:
-                found = self._encoded[media.digest] = self.family.encode(media)
-            if len(self._encoded) > ENCODED_PICTURES:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(media.digest)
-        return found
+        """Run the vision tower on one picture; a pure function of it, for any thread to call.
 
-    def forget_pictures(self) -> None:
-        """Drop remembered features and the time spent on them."""
-        self._encoded.clear()
-        self.encoding.reset()
+        Pictures never share a call: what the tower says of one, to the bit, would depend on the
+        shapes of the others. ``mmspec.model.encoder`` remembers and shares.
+        """
+        return self.family.encode(media)
 
     def positions(self, prompt: Prompt) -> tuple[torch.Tensor, int]:
         """Rotary positions of a prompt, int64 [P] or [3, P], and the shift of what follows."""

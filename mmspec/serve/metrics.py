@@ -119,6 +119,7 @@ class _EngineCollector(Collector):
             "num_requests_running": ("Sequences in the batch", stats.running),
             "num_requests_waiting": ("Sequences in the queue", stats.waiting),
             "kv_cache_usage_perc": ("Share of the key-value slots in use, 0 to 1", used),
+            "mm_cache_bytes": ("Features of pictures held", stats.picture_bytes),
             "engine_heartbeat_age_seconds": ("Since the last step", self._bridge.heartbeat_age),
         }
         counters = {
@@ -129,6 +130,9 @@ class _EngineCollector(Collector):
             "prompt_tokens_cached": ("Prompt tokens from the prefix cache", stats.reused_tokens),
             "prefix_cache_queries": ("Prompt tokens looked for there", stats.prompt_tokens),
             "prefix_cache_hits": ("Prompt tokens found there", stats.reused_tokens),
+            "mm_cache_queries": ("Pictures looked for", stats.picture_hits + stats.picture_misses),
+            "mm_cache_hits": ("Pictures that needed no run of the tower", stats.picture_hits),
+            "engine_vision_seconds": ("Time in the vision tower", stats.vision_seconds),
             "spec_decode_num_drafts": ("Verified trees with a drafted node", stats.drafts),
             "spec_decode_num_draft_tokens": ("Drafted nodes of those trees", stats.drafted),
             "spec_decode_num_accepted_tokens": ("Accepted of those", stats.accepted),

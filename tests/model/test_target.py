@@ -12,7 +12,9 @@ from running import engine, run, told
 
 from mmspec.core.drafter import Needs
 from mmspec.core.errors import UnsupportedModelError
-from mmspec.core.request import Sampling
+from mmspec.core.request import Request, Sampling
+from mmspec.core.sequence import Sequence
+from mmspec.model.prefill import Prefill
 from mmspec.model.target import Target
 
 families = pytest.mark.parametrize("name", tiny.FAMILIES)
@@ -168,14 +170,19 @@ def test_a_context_can_be_capped(name):
     assert len(said["0"]) == 100 - len(prompt.ids)
 
 
-def test_pictures_are_encoded_once_and_forgotten_in_turn():
+def test_a_prompt_read_by_hand_encodes_each_picture_once():
     target = tiny.target("llava")
-    media = tiny.prompts("llava")[2].media
+    prompt = tiny.prompts("llava")[2]
     calls = []
     encode = target.family.encode
     target.family.encode = lambda one: calls.append(one.digest) or encode(one)
-    for _ in range(3):
-        for one in media:
-            assert target.encode(one).embeds.shape == (one.length, 64)
-    assert calls == [one.digest for one in media]
+    sequence = Sequence(Request("a", prompt), 0, 0)
+    cache = target.new_cache(len(sequence), 5, 0)
+    cache.open(sequence.id, len(sequence))
+    prefill = Prefill(target, sequence)
+    for stop in range(5, len(sequence), 5):  # several chunks a picture
+        batch = prefill.chunk(stop, cache)
+        cache.commit(sequence.id, np.arange(batch.count))
+        sequence.cached = stop
+    assert calls == [one.digest for one in prompt.media]
     assert np.unique(calls).size == len(calls)

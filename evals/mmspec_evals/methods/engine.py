@@ -10,7 +10,7 @@ import msgspec
 
 from mmspec.core.errors import BadRequestError, EngineFaultError
 from mmspec.core.request import Request
-from mmspec.engine.engine import OUT_OF_MEMORY
+from mmspec.engine.fault import OUT_OF_MEMORY
 from mmspec_evals.method import UnsupportedError
 from mmspec_evals.methods.ending import trim_rounds
 from mmspec_evals.methods.meter import Meter
