@@ -41,6 +41,7 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         window: of how many tokens a wide layer reads the embedding: the slot's next, its own, and
             those before it. Published networks read one; with two, one layer can look up where
             its token stood before and copy what followed.
+        input_norm: whether a narrow layer's attention reads a normed stream (MSD on Qwen2-VL).
         fc_bias, attention_bias, output_bias, mlp_bias: which linear layers have a bias.
         head_norms: whether queries and keys are normed before rotation (Qwen3's layer).
         final_norm: whether its head reads normed states.
@@ -63,6 +64,7 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rope: Rope = Rope()
     wide: bool = True
     window: int = 1
+    input_norm: bool = False
     fc_bias: bool = False
     attention_bias: bool = False
     output_bias: bool = False
@@ -89,6 +91,8 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("a narrow network reads one layer as wide as itself")
         if self.window < 1 or (self.window > 1 and not self.wide):
             raise ValueError("window: at least 1, and 1 for a narrow network")
+        if self.input_norm and self.wide:
+            raise ValueError("input_norm: a wide layer norms what it reads anyway")
         if not self.own_head and self.target_hidden != self.hidden:
             raise ValueError("the target's head reads states as wide as the target's")
 

@@ -60,7 +60,8 @@ class EagleNetwork(nn.Module):
             read = config.window * outer + hidden
         else:
             self.fc = nn.Linear(outer + hidden, hidden, bias=config.fc_bias)
-            self.embedding_norm = self.state_norm = nn.Identity()
+            self.embedding_norm = nn.Identity()
+            self.state_norm = nn.RMSNorm(hidden, eps) if config.input_norm else nn.Identity()
             read = hidden
         self.q_proj = nn.Linear(read, heads, bias=bias)
         self.k_proj = nn.Linear(read, kv_heads, bias=bias)
@@ -147,6 +148,7 @@ class EagleNetwork(nn.Module):
             bias: [B, S, H], added to what the layer's stream begins with.
         """
         read = self._input(tokens, states, bias)
+        read = read if self.config.wide else self.state_norm(read)
         split = (-1, self.config.head_dim)
         query, key, value = (
             layer(read).unflatten(-1, split) for layer in (self.q_proj, self.k_proj, self.v_proj)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmspec.core.errors import ConfigError
 from mmspec.text.eagle_checkpoint import fill, read_tensors
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+Network = TypeVar("Network", bound=EagleNetwork)
 _PARTS = {
     "q_proj": "self_attn.q_proj", "k_proj": "self_attn.k_proj", "v_proj": "self_attn.v_proj",
     "o_proj": "self_attn.o_proj", "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm",
@@ -33,7 +34,7 @@ _AROUND = {"fc": "fc", "norm": "norm", "head": "lm_head", "embedding": "embed_to
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """A checkpoint under our names.
 
     Attributes:
@@ -78,19 +79,30 @@ def load_published(folder: Path, target_layers: int | None) -> EagleNetwork:
     Raises:
         ConfigError: not a layout we know, or tensors missing, left over or misshapen (all listed).
     """
-    found = _find(folder)
-    config = _shape(found, target_layers)
-    tensors = dict(found.tensors)
-    if config.draft_vocabulary is None:  # some name every id of the target once
+    found = find(folder, read_tensors(folder))
+    network = EagleNetwork(shape_of(found, target_layers))
+    return take_over(network, found, dict(found.tensors))
+
+
+def take_over(network: Network, found: Found, tensors: dict[str, Tensor]) -> Network:
+    """Put a found checkpoint's tensors, by our names, into a network; all and nothing else.
+
+    Raises:
+        ConfigError: tensors missing, left over or misshapen (all listed).
+    """
+    if network.config.draft_vocabulary is None:  # some name every id of the target once
         tensors = {name: value for name, value in tensors.items() if name not in {"d2t", "t2d"}}
-    network = EagleNetwork(config)
     shown = {name: _theirs(name, found.prefix) for name in network.state_dict()}
-    shown |= found.shown
-    return fill(network, tensors, folder, shown)
+    fill(network, tensors, found.folder, shown | dict(found.shown))
+    return network
 
 
-def _find(folder: Path) -> _Found:
-    """The tensors under our names, and the two levels of settings."""
+def find(folder: Path, raw: Mapping[str, Tensor]) -> Found:
+    """The tensors of a folder under our names, and the two levels of settings.
+
+    Raises:
+        ConfigError: no config.json, or that of a kind we do not know.
+    """
     try:
         outer = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -98,7 +110,6 @@ def _find(folder: Path) -> _Found:
     kind = outer.get("speculators_model_type", "eagle3")
     if kind != "eagle3":
         raise ConfigError(f"drafter checkpoint {folder}: speculators of kind {kind!r} are not read")
-    raw = read_tensors(folder)
     prefix = "midlayer" if any(name.startswith("midlayer.") for name in raw) else "layers.0"
     names = {_theirs(part, prefix): part for part in (*_PARTS, *_AROUND)}
     tensors, shown = {}, {}
@@ -111,7 +122,10 @@ def _find(folder: Path) -> _Found:
         tensors[ours], shown[ours] = value, theirs
     settings = outer.get("transformer_layer_config", outer)
     wide = "state_norm.weight" in tensors
-    return _Found(folder, tensors, shown, settings, outer, prefix, wide)
+    if not wide and "embedding_norm.weight" in tensors:  # a narrow layer's own input norm
+        tensors["state_norm.weight"] = tensors.pop("embedding_norm.weight")
+        shown["state_norm.weight"] = shown.pop("embedding_norm.weight")
+    return Found(folder, tensors, shown, settings, outer, prefix, wide)
 
 
 def _theirs(ours: str, prefix: str) -> str:
@@ -122,8 +136,12 @@ def _theirs(ours: str, prefix: str) -> str:
     return f"{_AROUND.get(part, part)}{dot}{rest}"
 
 
-def _shape(found: _Found, target_layers: int | None) -> EagleConfig:
-    """The network's shape, from tensors wherever they tell."""
+def shape_of(found: Found, target_layers: int | None) -> EagleConfig:
+    """The network's shape, from tensors wherever they tell.
+
+    Raises:
+        ConfigError: tensors and settings disagree, or do not say enough.
+    """
     hidden = found.size("between_norm.weight", 0)
     outer = found.size("q_proj.weight", 1) - hidden if found.wide else hidden
     heads = int(found.setting("num_attention_heads"))
@@ -150,6 +168,7 @@ def _shape(found: _Found, target_layers: int | None) -> EagleConfig:
             eps=float(found.setting("rms_norm_eps")),
             rope=_rope(found),
             wide=found.wide,
+            input_norm=not found.wide and "state_norm.weight" in found.tensors,
             fc_bias="fc.bias" in found.tensors,
             attention_bias="q_proj.bias" in found.tensors,
             output_bias="o_proj.bias" in found.tensors,
@@ -165,12 +184,12 @@ def _shape(found: _Found, target_layers: int | None) -> EagleConfig:
         raise found.wrong(str(error)) from error
 
 
-def _agree(found: _Found, name: str, said: float | None, seen: float) -> None:
+def _agree(found: Found, name: str, said: float | None, seen: float) -> None:
     if said is not None and said != seen:
         raise found.wrong(f"config.json and the tensors disagree about {name}: {said}, {seen}")
 
 
-def _vocabulary(found: _Found) -> int:
+def _vocabulary(found: Found) -> int:
     """The target's ids, as the mask, the embedding or else the config tells them."""
     for name in ("t2d", "embedding.weight"):
         if name in found.tensors:
@@ -178,7 +197,7 @@ def _vocabulary(found: _Found) -> int:
     return int(found.setting("vocab_size"))
 
 
-def _layers(found: _Found, outer: int, target_layers: int | None) -> tuple[int, ...]:
+def _layers(found: Found, outer: int, target_layers: int | None) -> tuple[int, ...]:
     """Layers whose outputs are read. These layouts count the inputs of layers, hence minus one."""
     nested = found.outer.get("eagle_config") or {}
     name = "eagle_aux_hidden_state_layer_ids"
@@ -199,7 +218,7 @@ def _layers(found: _Found, outer: int, target_layers: int | None) -> tuple[int, 
     return layers
 
 
-def _rope(found: _Found) -> Rope:
+def _rope(found: Found) -> Rope:
     """Rotary positions, of kinds that mean the same on one axis."""
     told = found.settings.get("rope_parameters") or found.settings.get("rope_scaling") or {}
     theta = found.settings.get("rope_theta", told.get("rope_theta", 10_000.0))

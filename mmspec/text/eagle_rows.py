@@ -147,7 +147,9 @@ class EagleRows:
             # A picture's slot is read as it is: nothing is joined to it.
             seen = ids[:, 0] < 0
             rows[seen] = states[seen]
-            return rows.clone(), read
+            residual = rows.clone()
+            rows[:] = self.network.state_norm(rows)
+            return residual, read
         read = embeds.new_zeros(*groups, outer + config.hidden)
         residual = states.clone() if bias is None else states + bias
         join_norms(

@@ -46,7 +46,7 @@ class SightConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         if self.tokens < 0 or (self.how == "none") != (self.tokens == 0 and self.how != "keep"):
             raise ValueError("tokens: at least 1 where pictures are compressed, 0 where not seen")
-        if self.plain and (self.how != "resample" or self.keys != "embeds"):
+        if self.plain and (self.how not in {"resample", "none"} or self.keys != "embeds"):
             raise ValueError("plain: ViSpec's reader resamples embeddings")
 
 

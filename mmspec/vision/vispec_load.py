@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmspec.core.errors import ConfigError
 from mmspec.vision.vispec_checkpoint import load_checkpoint
+from mmspec.vision.vispec_published import load_published
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,4 +30,4 @@ def load_network(folder: Path, target_layers: int | None) -> VispecNetwork:
         raise ConfigError(f"no drafter at {folder}: {error}") from error
     if isinstance(told, dict) and "address" in told:
         return load_checkpoint(folder)
-    raise ConfigError(f"drafter checkpoint {folder}: not a layout we know")
+    return load_published(folder, target_layers)

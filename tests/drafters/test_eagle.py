@@ -159,7 +159,7 @@ def test_a_sequence_met_in_the_middle_is_read_from_there(tmp_path):
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 def test_the_networks_own_formulas_serve_where_nothing_is_compiled(config, tmp_path):
     swift, plain = (drafter(config, tmp_path) for _ in range(2))
-    plain._rows.compiled = False
+    plain.rows.compiled = False
     one, again = sequence("a", prompt(7)), sequence("a", prompt(7))
     for mind, who in ((swift, one), (plain, again)):
         prefill(mind, [who], Markov())
