@@ -204,14 +204,16 @@ class Target:
 class _Watch:
     """Captures the output of some decoder layers for the length of a ``with`` block.
 
+    Layer -1 is what enters the first: embeddings, with pictures' in their places.
+
     Layer i's output is read as the input of what follows it, because some families add picture
     features after a layer has returned.
     """
 
     def __init__(self, decoder: Any, layers: tuple[int, ...]) -> None:
         self.seen: dict[int, torch.Tensor] = {}
-        following = [*list(decoder.layers)[1:], decoder.norm]
-        self._watched = [(layer, following[layer]) for layer in layers]
+        following = [*list(decoder.layers), decoder.norm]
+        self._watched = [(layer, following[layer + 1]) for layer in layers]
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> None:
