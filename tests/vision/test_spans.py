@@ -108,6 +108,15 @@ def test_an_image_between_words():
     assert every.compressed_index.tolist() == [-1, 0, 1, 2, -1, -1]
 
 
+def test_compressed_tokens_wait_until_the_last_token_of_their_picture_is_shown():
+    """Tokens 0 1 [2 3 4 5) 5 6: token 4's feature and embedding are there with slot 4."""
+    spans = np.array([[2, 5]])
+    assert plan_draft(spans, 0, 4, 2).source.tolist() == [0]
+    late = plan_draft(spans, 4, 6, 2)
+    assert late.source.tolist() == [-1, -1, 4, 5]
+    assert late.positions.tolist() == [2, 3, 4, 5]  # the first two before the chunk
+
+
 def test_an_image_first_of_all_has_one_slot_fewer():
     spans = np.array([[0, 3], [3, 4]])
     assert slots_of(spans).tolist() == [[0, 2], [2, 3]]
