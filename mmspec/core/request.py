@@ -178,6 +178,7 @@ class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
     tau: float = 0.0
     by_source: dict[str, tuple[int, int]] = {}  # address -> (drafted, accepted)
     off_reasons: dict[str, str] = {}  # address -> why it did not speak
+    route: str = ""  # who was chosen to watch: vision, text, "text, blind", asked or off
     lossless: bool = True
     log: RoundLog | None = None
 

@@ -20,6 +20,7 @@ from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
 from mmspec.engine.fault import public
 from mmspec.engine.flight import Flight
+from mmspec.engine.router import choose
 from mmspec.engine.scheduler import Scheduler
 from mmspec.engine.score import score
 from mmspec.engine.settle import observation, reading
@@ -68,9 +69,8 @@ class Engine:
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
-        scratch = config.max_nodes + 1
-        wanted = config.max_sequences * (target.max_context + scratch)
-        slots = max(1, min(wanted, config.cache_bytes // target.bytes_per_token()))
+        scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
+        slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
         self.cache = target.new_cache(slots, config.chunk, scratch)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
@@ -94,18 +94,20 @@ class Engine:
         # The prompt's last token is the root of the first tree, so it is never prefilled.
         whole = (len(request.prompt.ids) - 1) // self.config.chunk
         keys = chunk_keys(request.prompt, self.config.chunk)[:whole]
+        route = choose(request, self.panel.addresses)
         flights = [
             Flight(
                 sequence,
-                Tally(self.panel.addresses, request.speculation.report),
+                Tally(self.panel.addresses, request.speculation.report, route),
                 Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
                 keys if self.config.prefix_cache else [],
                 self.target.facts,
             )
             for sequence in choices
         ]
+        self._stats.send(route.name, len(choices))
         self.scheduler.add(choices)
-        self._flights.update((flight.sequence.id, flight) for flight in flights)
+        self._flights |= {flight.sequence.id: flight for flight in flights}
 
     def cancel(self, request_id: str, choice: int | None = None) -> None:
         """Drop a request, or one choice of it, and free all it holds now; unknown ids are fine."""
@@ -133,8 +135,8 @@ class Engine:
 
     def close(self) -> None:
         """Cancel everything."""
-        for flight in list(self._flights.values()):
-            self.cancel(flight.sequence.request.id)
+        for id in [flight.sequence.request.id for flight in self._flights.values()]:
+            self.cancel(id)
 
     @property
     def stats(self) -> EngineStats:

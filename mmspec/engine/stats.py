@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from mmspec.core.request import RoundLog, SpeculationReport
+from mmspec.engine.router import UNROUTED, Route
 
 if TYPE_CHECKING:
     from mmspec.core.tree import TokenTree
@@ -26,6 +27,7 @@ class EngineStats(msgspec.Struct, kw_only=True):
     drafted: int = 0  # nodes of trees, roots excluded
     accepted: int = 0
     finished: dict[str, int] = {}  # finish reason -> choices
+    routed: dict[str, int] = {}  # route -> choices
     running: int = 0
     waiting: int = 0
     cache_slots: int = 0
@@ -51,25 +53,32 @@ class EngineStats(msgspec.Struct, kw_only=True):
         for position in range(accepted):
             self.accepted_at[position] += 1
 
+    def send(self, route: str, choices: int) -> None:
+        """Choices that were admitted by a route."""
+        self.routed[route] = self.routed.get(route, 0) + choices
+
 
 @dataclass(slots=True)
 class Tally:
     """Counts of one choice; becomes its report.
 
     Attributes:
-        sources: addresses of the drafters. logged: whether every round is kept, not only sums.
+        sources: addresses of the drafters. route: who of them watches.
+        logged: whether every round is kept, not only sums.
     """
 
     sources: tuple[str, ...]
     logged: bool = False
+    route: Route = UNROUTED
     rounds: int = 0
     emitted: int = 0
     drafted: np.ndarray = field(init=False)
     accepted: np.ndarray = field(init=False)
-    off: dict[str, str] = field(default_factory=dict)
+    off: dict[str, str] = field(init=False)
     log: RoundLog = field(default_factory=lambda: RoundLog(proposed=[], depth=[], accepted=[]))
 
     def __post_init__(self) -> None:
+        self.off = dict(self.route.off)
         self.drafted = np.zeros(len(self.sources), np.int64)
         self.accepted = np.zeros(len(self.sources), np.int64)
 
@@ -99,5 +108,6 @@ class Tally:
                 if self.drafted[index]
             },
             off_reasons=dict(self.off),
+            route=self.route.name,
             log=self.log if self.logged else None,
         )

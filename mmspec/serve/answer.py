@@ -239,5 +239,6 @@ def together(reports: list[SpeculationReport]) -> SpeculationReport | None:
         tau=sum(report.tau * report.rounds for report in reports) / rounds if rounds else 0.0,
         by_source=by_source,
         off_reasons={k: v for report in reports for k, v in report.off_reasons.items()},
+        route=reports[0].route,
         lossless=all(report.lossless for report in reports),
     )
