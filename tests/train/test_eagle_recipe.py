@@ -1,6 +1,5 @@
 """The recipe `eagle`: overfitting, exact resuming, guards, and a whole run of a tiny model."""
 
-import copy
 import json
 import math
 
@@ -11,12 +10,10 @@ import tiny
 import torch
 from answered import Answers
 from rich.console import Console
-from running import engine, reported
+from rounds import passes_are_rounds
 
 from mmspec.core.errors import ConfigError
-from mmspec.core.request import Prompt, Sampling
-from mmspec.engine.build import build_drafter
-from mmspec.model.target import Target
+from mmspec.core.request import Prompt
 from mmspec.text.eagle_checkpoint import load_checkpoint, save_checkpoint
 from mmspec.text.eagle_network import EagleNetwork
 from mmspec.train import guards
@@ -30,7 +27,7 @@ from mmspec.train.guards import GuardError
 from mmspec.train.lesson import Mix
 from mmspec.train.nano_model import processor as nano_processor
 from mmspec.train.optimizer import MasterAdamW
-from mmspec.train.packing import Sample, pack
+from mmspec.train.packing import Sample
 from mmspec.train.reading import Reading
 from mmspec.train.recipe_file import read
 from mmspec.train.recipes import eagle
@@ -74,38 +71,10 @@ def test_eight_samples_are_learned_by_heart(name, tmp_path):
     assert [row["step"] for row in rows] == [30, 60, 90]
     assert min(rows[-1][f"right_{step}"] for step in (1, 2, 3, 4, 5)) > 0.85
     assert rows[-1]["kl"] < rows[0]["kl"] / 3
-    passes_are_rounds(answers, made, tmp_path / "drafter")
-
-
-def passes_are_rounds(answers, made, folder):
-    """The engine with this drafter needs as many target passes as the trial says."""
     lesson = made.module().eval()
-    save_checkpoint(folder, lesson.network)
-    served = Target(copy.deepcopy(answers.model))
-    options = {
-        "path": str(folder),
-        "width": 1,
-        "children": 1,
-        "floor": 0.0,
-        "least": 0.0,
-        "tokens": 4096,
-    }
-    drafters = {"text.eagle": build_drafter("text.eagle", options, served.facts)}
-    running = engine(served, drafters, max_nodes=6, max_depth=5)
-    asked = {str(number): said.prompt for number, said in enumerate(answers.samples[:2])}
-    asked["unseen"] = Prompt(np.arange(3, 60))
+    save_checkpoint(tmp_path / "drafter", lesson.network)
     frozen = FrozenTarget(answers.model, lesson.network.config.layers)
-    told = reported(running, asked, Sampling(temperature=0, max_tokens=40))
-    drafts = 0
-    for id, (text, report) in told.items():
-        sample = Sample(asked[id], np.array(text))
-        rows = pack([[sample]], len(sample), frozen.family, "cpu")
-        (decoded,), _ = lesson.trial(rows, frozen.read(rows))
-        assert report.rounds == decoded.passes.passes
-        # At the limit the engine counts the last token as its own.
-        assert decoded.passes.accepted.sum() - report.accepted in (0, 1)
-        drafts += report.accepted
-    assert drafts > 15
+    passes_are_rounds("text.eagle", tmp_path / "drafter", answers, lesson, frozen)
 
 
 def short(steps, **mix):

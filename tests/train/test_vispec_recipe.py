@@ -1,0 +1,94 @@
+"""The picture recipes: overfitting, what the engine then does, and whole runs of a tiny model."""
+
+import msgspec
+import pytest
+import torch
+from answered import Answers
+from rounds import passes_are_rounds
+
+from mmspec.core.errors import ConfigError
+from mmspec.text.eagle_network import EagleNetwork
+from mmspec.train.capture import FrozenTarget
+from mmspec.train.drafter_loop import Course, Crew, run
+from mmspec.train.eagle_shape import Shape, eagle_config
+from mmspec.train.eagle_stage import Plan
+from mmspec.train.lesson import Mix
+from mmspec.train.looking import Looking
+from mmspec.train.optimizer import MasterAdamW
+from mmspec.train.reading import Reading
+from mmspec.train.recipe_file import read
+from mmspec.train.recipes.vispec import PictureStage, Recipe, seeing
+from mmspec.vision.sight import SightConfig
+from mmspec.vision.vispec_checkpoint import save_checkpoint
+from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
+
+PLAN = Plan(
+    mix=Mix(unroll=5),
+    course=Course(
+        steps=90, rate=1e-2, rate_end=2e-3, warmup=10, log=30, trial=90, save=1000, clip=0.5
+    ),
+    reading=Reading(rows=8, width=96, held_out=8, bf16=False),
+)
+SIGHTS = {
+    "vispec": SightConfig(),
+    "msd": SightConfig(how="keep", tokens=0, glance=False),
+    "flash": SightConfig(how="latent", tokens=3, glance=False),
+    "positions of its own": SightConfig(compact=True, tokens=2),
+}
+
+
+def stage(answers, sight, plan=PLAN):
+    config = eagle_config(answers.model.config.get_text_config(), Shape(start="fresh", window=3))
+    target = FrozenTarget(answers.model, (-1, *config.layers))
+    torch.manual_seed(0)
+    network = VispecNetwork(VispecConfig(**msgspec.structs.asdict(config), sight=sight))
+    network.lend(target.embed)
+    made = PictureStage(
+        network, target, answers, None, plan=plan, crew=Crew(), keep=lambda *_: None,
+        look=Looking(network),
+    )  # fmt: skip
+    return made, target, MasterAdamW(made.trained(), plan.course.betas, clip=plan.course.clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "sight"),
+    [("llava", "vispec"), ("llava", "msd"), ("llava", "flash"), ("llava", "positions of its own"),
+     ("qwen2_5_vl", "vispec")],
+)  # fmt: skip
+def test_eight_samples_are_learned_by_heart(name, sight, tmp_path):
+    answers = Answers(name)
+    assert any(one.prompt.media for one in answers.samples)
+    made, target, optimizer = stage(answers, SIGHTS[sight])
+    made.check()
+    after = run(made, optimizer, PLAN.course, tmp_path)
+    assert after["held_out_tau"] > 4
+    assert after["held_out_accepted"] > 0.9
+    lesson = made.module().eval()
+    save_checkpoint(tmp_path / "drafter", lesson.network)
+    passes_are_rounds("vision.vispec", tmp_path / "drafter", answers, lesson, target)
+
+
+def test_a_new_reader_changes_nothing_of_what_a_text_drafter_says():
+    config = eagle_config(Answers("llava").model.config.get_text_config(), Shape(start="fresh"))
+    text = EagleNetwork(config)
+    text.lend(torch.nn.Embedding(config.vocabulary, config.target_hidden))
+    both = seeing(text, SightConfig())
+    both.lend(text._lent.embed)
+    tokens, states = torch.arange(9)[None], torch.randn(1, 9, config.hidden)
+    place = torch.arange(9)[None]
+    torch.testing.assert_close(both(tokens, states, place), text(tokens, states, place))
+    glance = both.sight(
+        torch.randn(1, 4, config.target_hidden), states[:, :4], torch.ones(1, 4) > 0
+    )
+    assert not both.sight.bias(states[0], glance.glance[None], torch.ones(1, 1) > 0).any()
+
+
+@pytest.mark.parametrize("name", ["vispec", "msd", "flash"])
+def test_the_shipped_recipes_are_read(name, tmp_path):
+    recipe = read(Recipe, f"{name}.toml", None)
+    assert recipe.start == "nano-eagle"
+    assert {"vispec": "resample", "msd": "keep", "flash": "latent"}[name] == recipe.sight.how
+    path = tmp_path / "own.toml"
+    path.write_text("[sight]\ntokens = 2\nqueries = 3\n")
+    with pytest.raises(ConfigError, match="queries"):
+        read(Recipe, f"{name}.toml", path)
