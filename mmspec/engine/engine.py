@@ -172,11 +172,10 @@ class Engine:
 
     def _collect(self) -> list[Delta]:
         """Take in encoded pictures; one that failed ends the sequences that wait for it."""
-        told: list[Delta] = []
-        for id, error in self.encoder.collect().items():
-            _log.error("encoding a picture of %s failed", id, exc_info=error)
-            told.append(self._tell(self._flights[id].sequence, "error", error=public(error)))
-        return told
+        return [
+            self._tell(self._flights[id].sequence, "error", error=public(error))
+            for id, error in self.encoder.collect().items()
+        ]
 
     def _prefill(self, sequence: Sequence, stop: int) -> list[Delta]:
         """Cache one chunk of a prompt; a fault ends this sequence alone."""

@@ -13,6 +13,7 @@ requests, not even between two that are in flight together.
 
 from __future__ import annotations
 
+import logging
 import time
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mmspec.model.families.family import Encoded
 
     Timed = tuple[Encoded, float]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -108,6 +111,7 @@ class Encoder:
                 self._adopt(encoded)
                 self._cache.add(key, encoded, len(job.waiting))
                 continue
+            _log.error("a picture could not be encoded", exc_info=error)
             for id in job.waiting:
                 self._held[id].remove(key)
                 failures[id] = error

@@ -178,7 +178,7 @@ def test_a_picture_that_cannot_be_encoded_ends_its_own_request_only(monkeypatch)
     target, tower = scene(fails=digests(bad))
     other = tiny.prompts(NAME)[0]
     assert not set(digests(bad)) & set(digests(other))
-    monkeypatch.setattr("mmspec.engine.engine._log.error", lambda *_, **__: None)
+    monkeypatch.setattr("mmspec.model.encoder._log.error", lambda *_, **__: None)
     one = engine(target)
     prompts = {"words": WORDS, "bad": bad, "other": other}
     plain = run(engine(tiny.target(NAME)), {"words": WORDS}, GREEDY)["words"]
