@@ -68,7 +68,7 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
         ConfigError, UnsupportedModelError: target, data or recipe do not fit.
         GuardError: the run would be in vain.
     """
-    begun = _text_stage(recipe, asked)
+    begun = text_stage(recipe, asked)
     crew, answers = begin(asked, recipe.mixture, recipe.questions, recipe.writing)
     torch.manual_seed(recipe.seed)
     network = seeing(begun, recipe.sight)
@@ -120,7 +120,7 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
     return f"{told}\n{look(asked, wanted, recipe.reading.width, load_spec(asked.model))}"
 
 
-def _text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
+def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
     """A feature drafter that has learned from text."""
     if recipe.start:
         return load_checkpoint(Path(locate(recipe.start)))[0]
