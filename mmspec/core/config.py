@@ -56,6 +56,33 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     request_seconds: float = 600.0
 
 
+class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Uploaded files: where they lie and how much of them there may be."""
+
+    directory: str | None = None  # None: a private folder that goes with the process
+    max_file_bytes: int = 512 << 20
+    owner_bytes: int = 2 << 30  # all files of one API key together
+    owner_files: int = 1000
+    ttl_seconds: int = 86_400  # where an upload says nothing; 0: kept until deleted
+    sweep_seconds: float = 60.0  # how often what has expired is removed
+    uploads: int = 16  # at a time
+    upload_seconds: float = 600.0  # one upload, from its first byte to its last
+
+
+class FetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Pictures named by URL: off unless enabled, and then public addresses only."""
+
+    enabled: bool = False
+    hosts: tuple[str, ...] = ()  # "a.org" that host, ".a.org" all below it; empty: any
+    schemes: tuple[Literal["https", "http"], ...] = ("https",)
+    ports: tuple[int, ...] = (443, 80)
+    max_bytes: int = 20 << 20  # one picture
+    request_bytes: int = 64 << 20  # all pictures of one request together
+    seconds: float = 5.0  # all pictures of one request together, redirects included
+    redirects: int = 3
+    requests: int = 8  # that may hold fetched pictures at a time
+
+
 Drafters = dict[str, dict[str, dict[str, Any]]]
 QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}}}  # they suit every model
 # By the name of a bundled model: what was trained for it.
@@ -77,6 +104,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     model: ModelConfig = ModelConfig()
     engine: EngineConfig = EngineConfig()
     serve: ServeConfig = ServeConfig()
+    files: FilesConfig = FilesConfig()
+    fetch: FetchConfig = FetchConfig()
     drafters: Drafters = msgspec.field(default_factory=Unsaid)
 
     def __post_init__(self) -> None:

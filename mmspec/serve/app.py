@@ -18,8 +18,10 @@ from mmspec.serve.chat import ROUTE as CHAT
 from mmspec.serve.completions import ROUTE as COMPLETIONS
 from mmspec.serve.door import VISIT
 from mmspec.serve.errors import HttpError, from_exception, overloaded, unknown_model
-from mmspec.serve.read import Route, read
-from mmspec.serve.stream import Call, Wording, collect, events
+from mmspec.serve.files import file_routes
+from mmspec.serve.pictures import pictures
+from mmspec.serve.read import Route, links, read
+from mmspec.serve.stream import collect, events
 from mmspec.serve.ticket import ClientGoneError
 from mmspec.serve.tokens import detokenize, tokenize
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from mmspec.serve.service import Service
     from mmspec.serve.visit import Visit
+    from mmspec.vision.prompt import PictureSource
 
 log = logging.getLogger(__name__)
 JSON = "application/json"
@@ -40,12 +43,18 @@ def create_app(service: Service) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        if service.files is not None:
+            await service.files.open()
         service.bridge.start()
         try:
             yield
         finally:
             await service.bridge.close()
             service.workers.shutdown(wait=False, cancel_futures=True)
+            if service.fetcher is not None:
+                service.fetcher.close()
+            if service.files is not None:
+                await service.files.close()
 
     return Litestar(
         route_handlers=[
@@ -53,6 +62,7 @@ def create_app(service: Service) -> Litestar:
             *token_routes(service),
             *model_routes(service),
             *health(service),
+            *(file_routes(service, service.files) if service.files else ()),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: explain, Exception: explain},
@@ -89,12 +99,18 @@ async def generate(
     """
     visit: Visit = request.scope[VISIT]  # type: ignore[literal-required]
 
-    def prepare() -> tuple[Call, Wording]:
+    def there() -> Visit:
         if visit.left.is_set():  # while this waited for a worker
             raise ClientGoneError("the client is gone")
-        return read(route, service, visit.take_body(), visit.id)
+        return visit
 
-    call, wording = await service.heavy(prepare)
+    named: dict[str, str] = {}
+    if service.fetcher is not None:  # read twice: the body must not wait in memory uncounted
+        named = await service.heavy(lambda: links(route, service, there().body()))
+    async with pictures(service, visit.owner, named) as source:
+        call, wording = await service.heavy(
+            lambda: read(route, service, there().take_body(), visit.id, source)
+        )
     answer = await service.ask(visit, call)
     headers = {"x-mmspec-queue-ms": str(visit.milliseconds)}
     if call.ignored:
@@ -115,10 +131,11 @@ def token_routes(service: Service) -> list[ControllerRouterHandler]:
     """The tokenizer, for clients that count or cut by tokens."""
 
     async def work(
-        request: Request[Any, Any, Any], task: Callable[[Service, bytes], object]
+        request: Request[Any, Any, Any], task: Callable[[Service, bytes, PictureSource], object]
     ) -> Response[Any]:
         visit: Visit = request.scope[VISIT]  # type: ignore[literal-required]
-        return reply(await service.heavy(lambda: task(service, visit.take_body())))
+        async with pictures(service, visit.owner) as source:
+            return reply(await service.heavy(lambda: task(service, visit.take_body(), source)))
 
     @post("/tokenize", status_code=200)
     async def to_tokens(request: Request[Any, Any, Any]) -> Response[Any]:

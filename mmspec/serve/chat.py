@@ -12,7 +12,7 @@ from mmspec.serve.logprobs import chat_logprobs, prompt_logprobs
 from mmspec.serve.protocol import ChatAsk
 from mmspec.serve.read import Route, Wishes
 from mmspec.serve.reply import ChatChoice, ChatChunkChoice, ChatDelta, ChatLogprobs, ChatMessage
-from mmspec.vision.prompt import compose
+from mmspec.vision.prompt import compose, remote_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmspec.serve.reply import PromptLogprobs
     from mmspec.serve.service import Service
     from mmspec.serve.stream import Told
+    from mmspec.vision.prompt import PictureSource
 
 
 def _wishes(ask: ChatAsk) -> Wishes:
@@ -34,13 +35,20 @@ def _wishes(ask: ChatAsk) -> Wishes:
     return Wishes(limit, logprobs, ask.prompt_logprobs)
 
 
-def _prompts(ask: ChatAsk, service: Service) -> list[Prompt]:
+def _links(ask: ChatAsk, service: Service) -> dict[str, str]:
+    if not service.processor.accepts_images:
+        return {}  # they will be refused
+    return remote_pictures(ask.messages, service.media)
+
+
+def _prompts(ask: ChatAsk, service: Service, source: PictureSource | None) -> list[Prompt]:
     prompt = compose(
         ask.messages,
         service.processor,
         service.media,
         max_context=service.max_context,
         add_generation_prompt=ask.add_generation_prompt is not False,
+        source=source,
     )
     return [prompt]
 
@@ -105,4 +113,4 @@ class ChatWording:
         return None if top is None else chat_logprobs(self._pieces, entries, top)
 
 
-ROUTE = Route("chatcmpl", BodyDecoder(ChatAsk), _wishes, _prompts, ChatWording)
+ROUTE = Route("chatcmpl", BodyDecoder(ChatAsk), _wishes, _links, _prompts, ChatWording)

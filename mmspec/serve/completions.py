@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmspec.serve.reply import PromptLogprobs
     from mmspec.serve.service import Service
     from mmspec.serve.stream import Told
+    from mmspec.vision.prompt import PictureSource
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
@@ -42,7 +43,11 @@ def _wishes(ask: CompletionAsk) -> Wishes:
     )
 
 
-def _prompts(ask: CompletionAsk, service: Service) -> list[Prompt]:
+def _links(_ask: CompletionAsk, _service: Service) -> dict[str, str]:
+    return {}  # text has no pictures
+
+
+def _prompts(ask: CompletionAsk, service: Service, _source: PictureSource | None) -> list[Prompt]:
     sources = split_prompts(ask.prompt)
     if len(sources) > MAX_CHOICES:  # before any of them costs a tokeniser's time
         raise BadRequestError(f"a call may have up to {MAX_CHOICES} choices", "prompt")
@@ -178,4 +183,4 @@ class TextWording:
         return text_logprobs(self._pieces, [*scored, *entries], self._top, 0, first)
 
 
-ROUTE = Route("cmpl", BodyDecoder(CompletionAsk), _wishes, _prompts, TextWording)
+ROUTE = Route("cmpl", BodyDecoder(CompletionAsk), _wishes, _links, _prompts, TextWording)

@@ -10,15 +10,18 @@ import hmac
 import logging
 import re
 import secrets
+from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from mmspec.serve.errors import HttpError, overloaded, too_large, unauthorized
+from mmspec.core.errors import BadRequestError
+from mmspec.serve.errors import HttpError, from_exception, overloaded, too_large, unauthorized
 from mmspec.serve.visit import Load, Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 
+    from mmspec.serve.intake import Intake
     from mmspec.serve.metrics import Metrics
 
     Scope = MutableMapping[str, Any]
@@ -47,6 +50,7 @@ class Door:
         max_calls: POST requests inside at a time; more get a 503.
         body_seconds: a body must arrive within this.
         stall_seconds: a client that takes nothing for so long is gone.
+        intakes: by path, who receives the bodies of POST requests that are not for memory.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Door:
         max_calls: int = 512,
         body_seconds: float = 60.0,
         stall_seconds: float = 30.0,
+        intakes: Mapping[str, Intake] | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -67,6 +72,7 @@ class Door:
         self._max_calls = max_calls
         self._body_seconds = body_seconds
         self._stall_seconds = stall_seconds
+        self._intakes = dict(intakes or {})
         self._load = Load()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,12 +91,17 @@ class Door:
         scope[VISIT] = visit
         write = self._writer(visit, send)
         self._load.calls += scope["method"] == "POST"
+        path = scope["path"].rstrip("/")
+        intake = self._intakes.get(path) if scope["method"] == "POST" else None
         try:
-            self._check(scope, headers)
-            await self._read(receive, visit)
+            visit.owner = self._check(scope, headers, intake.max_body if intake else self._max_body)
+            if intake is None:
+                await self._read(receive, visit)
+            else:
+                await self._take_in(intake, receive, visit, headers)
             await self._inner(scope, receive, write, visit)
-        except HttpError as refusal:
-            await _refuse(refusal, receive, write)
+        except (HttpError, BadRequestError) as refusal:
+            await _refuse(from_exception(refusal), receive, write)
         except _GoneBeforeBodyError:
             visit.leave()
         finally:
@@ -103,8 +114,9 @@ class Door:
                 visit.milliseconds,
             )  # fmt: skip
 
-    def _check(self, scope: Scope, headers: dict[bytes, str]) -> None:
-        """Refuse before a byte of the body is read."""
+    def _check(self, scope: Scope, headers: dict[bytes, str], max_body: int) -> str:
+        """Refuse before a byte of the body is read; returns the owner of what is asked for."""
+        owner = ""
         if self._keys and scope["path"] not in OPEN_PATHS:
             scheme, _, key = headers.get(b"authorization", "").partition(" ")
             digest = sha256(key.strip().encode()).digest()
@@ -112,28 +124,37 @@ class Door:
             matches = [hmac.compare_digest(digest, known) for known in self._keys]
             if scheme.lower() != "bearer" or not any(matches):
                 raise unauthorized()
+            owner = digest.hex()
         declared = headers.get(b"content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > self._max_body:
-            raise too_large(self._max_body)
+        if declared.isdecimal() and int(declared[:20]) > max_body:
+            raise too_large(max_body)
         if self._load.calls > self._max_calls:
             raise overloaded("too many requests at once", 1.0)
+        return owner
 
     async def _read(self, receive: Receive, visit: Visit) -> None:
         """The whole body, counted as it comes."""
         try:
-            async with asyncio.timeout(self._body_seconds):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _GoneBeforeBodyError
-                    if visit.keep(message.get("body", b"")) > self._max_body:
+            async with asyncio.timeout(self._body_seconds), aclosing(_parts(receive)) as parts:
+                async for part in parts:
+                    if visit.keep(part) > self._max_body:
                         raise too_large(self._max_body)
                     if self._load.bytes > _BODIES * self._max_body:
                         raise overloaded("too much is being sent at once", 1.0)
-                    more = message.get("more_body", False)
         except TimeoutError as error:
-            raise HttpError(408, "the body took too long") from error
+            raise _too_slow() from error
+
+    async def _take_in(
+        self, intake: Intake, receive: Receive, visit: Visit, headers: dict[bytes, str]
+    ) -> None:
+        """The whole body, to the disk; what has not become a file when the visit ends is gone."""
+        try:
+            async with asyncio.timeout(intake.seconds):
+                async with aclosing(_parts(receive, self._body_seconds)) as parts:
+                    visit.upload = await intake.take(visit.owner, headers, parts)
+        except TimeoutError as error:
+            raise _too_slow() from error
+        visit.release(visit.upload.discard)
 
     async def _inner(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         """Run the application; it hears of a disconnect, and its tickets are freed at once.
@@ -184,6 +205,26 @@ class Door:
 
 class _GoneBeforeBodyError(Exception):
     """The client hung up while sending."""
+
+
+async def _parts(receive: Receive, silence: float | None = None) -> AsyncGenerator[bytes, None]:
+    """The parts of a body, each within ``silence`` seconds.
+
+    Raises:
+        _GoneBeforeBodyError: the client left. TimeoutError: it fell silent.
+    """
+    more = True
+    while more:
+        async with asyncio.timeout(silence):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneBeforeBodyError
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
+def _too_slow() -> HttpError:
+    return HttpError(408, "the body took too long")
 
 
 async def _refuse(refusal: HttpError, receive: Receive, send: Send) -> None:

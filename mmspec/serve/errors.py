@@ -48,11 +48,13 @@ class HttpError(Exception):
         code: str | None = None,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
-        kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        usual = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        kind = kind or usual
         self.body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
 
 
@@ -70,6 +72,12 @@ MAX_ECHO = 200
 def unknown_model(name: str) -> HttpError:
     """404: no such model here."""
     return HttpError(404, f"no model {name[:MAX_ECHO]!r} here", "model_not_found", "model")
+
+
+def no_file(id: str, param: str) -> HttpError:
+    """404 in OpenAI's words: no such file, or none that the caller may know of."""
+    message = f"No such File object: {id[:MAX_ECHO]}"
+    return HttpError(404, message, param=param, kind="invalid_request_error")
 
 
 def too_large(limit: int) -> HttpError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmspec.core.request import Prompt
     from mmspec.serve.decode import Body, BodyDecoder
     from mmspec.serve.service import Service
+    from mmspec.vision.prompt import PictureSource
 
 A = TypeVar("A", bound=Ask)
 MAX_CHOICES = 128  # prompts times n
@@ -39,6 +40,7 @@ class Route(Generic[A]):
         prefix: of the answer's id.
         decoder: reads the body.
         wishes: limits and log-probabilities asked for; refuses what the route does not support.
+        links: URL -> field of the pictures that are to be fetched.
         prompts: tokenises, one prompt a choice times ``n``.
         wording: how choices are told.
     """
@@ -46,11 +48,26 @@ class Route(Generic[A]):
     prefix: str
     decoder: BodyDecoder[A]
     wishes: Callable[[A], Wishes]
-    prompts: Callable[[A, Service], list[Prompt]]
+    links: Callable[[A, Service], dict[str, str]]
+    prompts: Callable[[A, Service, PictureSource | None], list[Prompt]]
     wording: Callable[[A, Service, list[Request]], Wording]
 
 
-def read(route: Route[A], service: Service, data: bytes, id: str) -> tuple[Call, Wording]:
+def links(route: Route[A], service: Service, data: bytes) -> dict[str, str]:
+    """The pictures a body names by URL, each with its field. Blocking.
+
+    Raises:
+        BadRequestError: 400, naming the field.
+        HttpError: another model was asked for.
+    """
+    ask = route.decoder.decode(data).ask
+    service.check_model(ask.model)
+    return route.links(ask, service)
+
+
+def read(
+    route: Route[A], service: Service, data: bytes, id: str, source: PictureSource | None = None
+) -> tuple[Call, Wording]:
     """Decode, check and tokenise one body. Blocking: run it off the event loop.
 
     Args:
@@ -58,10 +75,11 @@ def read(route: Route[A], service: Service, data: bytes, id: str) -> tuple[Call,
         service: the model's facts and limits.
         data: the body.
         id: unique; names the answer and the engine's requests.
+        source: of pictures that the body only names.
 
     Raises:
         BadRequestError: 400, naming the field.
-        HttpError: another model was asked for.
+        HttpError: another model or a file that is not there was asked for.
     """
     body = route.decoder.decode(data)
     ask = body.ask
@@ -77,7 +95,7 @@ def read(route: Route[A], service: Service, data: bytes, id: str) -> tuple[Call,
         prompt_logprobs=wishes.prompt_logprobs,
         max_context=service.max_context,
     )
-    prompts = route.prompts(ask, service)
+    prompts = route.prompts(ask, service, source)
     if len(prompts) * sampling.n > MAX_CHOICES:
         raise BadRequestError(f"a call may have up to {MAX_CHOICES} choices", "prompt")
     name = f"{route.prefix}-{id}"

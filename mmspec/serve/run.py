@@ -13,6 +13,10 @@ from mmspec.model.load import locate
 from mmspec.serve.app import create_app
 from mmspec.serve.bridge import Bridge
 from mmspec.serve.door import Door
+from mmspec.serve.fetch import Fetcher
+from mmspec.serve.file_desk import FileDesk
+from mmspec.serve.files import PATH as FILES
+from mmspec.serve.intake import Intake
 from mmspec.serve.metrics import Metrics
 from mmspec.serve.service import GuardedProcessor, Service
 from mmspec.vision.media import MediaLimits
@@ -36,6 +40,8 @@ def serve(config: Config) -> int:
     """
     engine, processor = build(config)
     service = service_of(config, engine, processor)
+    if service.files is not None:
+        service.files.store.start()  # here, so that a wrong folder is told like any wrong setting
     server = DrainingServer(
         uvicorn.Config(
             door_of(config, service),
@@ -75,6 +81,8 @@ def service_of(config: Config, engine: Engine, processor: WireProcessor) -> Serv
             max_side=limits.max_image_side,
             max_images=limits.max_images,
         ),
+        files=FileDesk(config.files),
+        fetcher=Fetcher(config.fetch) if config.fetch.enabled else None,
     )
 
 
@@ -86,6 +94,7 @@ def door_of(config: Config, service: Service) -> Door:
         api_keys=config.serve.api_keys,
         max_body_bytes=config.serve.max_body_bytes,
         max_calls=service.max_calls,
+        intakes={FILES: Intake(service.files, config.files)} if service.files else None,
     )
 
 

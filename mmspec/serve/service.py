@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from mmspec.core.request import Prompt
     from mmspec.serve.bridge import Bridge
+    from mmspec.serve.fetch import Fetcher
+    from mmspec.serve.file_desk import FileDesk
     from mmspec.serve.metrics import Metrics
     from mmspec.serve.stream import Call
     from mmspec.serve.visit import Visit
@@ -118,6 +120,8 @@ class Service:
         drafters: addresses of the drafters at work.
         heartbeat: seconds of silence before a stream says that it still lives.
         patience: seconds a stream waits for its first news before it opens with status 200.
+        files: uploaded files.
+        fetcher: brings pictures named by URL; None: they are refused.
         workers: threads that decode pictures, fill templates and tokenise.
     """
 
@@ -132,6 +136,8 @@ class Service:
     media: MediaLimits = DEFAULT_LIMITS
     heartbeat: float = 10.0
     patience: float = 1.0
+    files: FileDesk | None = None
+    fetcher: Fetcher | None = None
     workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="mmspec-prepare")
     )

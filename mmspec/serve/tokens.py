@@ -18,6 +18,7 @@ from mmspec.vision.prompt import check_characters, compose
 
 if TYPE_CHECKING:
     from mmspec.serve.service import Service
+    from mmspec.vision.prompt import PictureSource
 
 
 class TokenizeAsk(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +58,12 @@ _TOKENIZE = BodyDecoder(TokenizeAsk)
 _DETOKENIZE = BodyDecoder(DetokenizeAsk)
 
 
-def tokenize(service: Service, data: bytes) -> Tokens:
-    """Read a body of ``/tokenize`` and answer it. Blocking.
+def tokenize(service: Service, data: bytes, source: PictureSource | None = None) -> Tokens:
+    """Read a body of ``/tokenize`` and answer it; nothing is fetched for it. Blocking.
 
     Raises:
-        BadRequestError: naming the field. HttpError: another model was asked for.
+        BadRequestError: naming the field. HttpError: another model was asked for, or a file that
+            is not there.
     """
     ask = _TOKENIZE.decode(data).ask
     if ask.model is not None:
@@ -79,12 +81,13 @@ def tokenize(service: Service, data: bytes) -> Tokens:
             service.media,
             max_context=service.max_context,
             add_generation_prompt=ask.add_generation_prompt,
+            source=source,
         ).ids.tolist()
     spelt = [spell(processor, id) for id in ids] if ask.return_token_strs else None
     return Tokens(count=len(ids), max_model_len=service.max_context, tokens=ids, token_strs=spelt)
 
 
-def detokenize(service: Service, data: bytes) -> Text:
+def detokenize(service: Service, data: bytes, _source: PictureSource | None = None) -> Text:
     """Read a body of ``/detokenize`` and answer it. Blocking.
 
     Raises:

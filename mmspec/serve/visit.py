@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from mmspec.serve.ticket import ClientGoneError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mmspec.serve.answer import Answer
+    from mmspec.serve.intake import Upload
     from mmspec.serve.ticket import Ticket
 
 
@@ -38,6 +41,8 @@ class Visit:
         status: of the answer; 0 until it starts.
         complete: whether the answer was sent to its end.
         answer: what was generated, if anything.
+        owner: whose files this visit may know: a digest of its API key; "": no key was asked for.
+        upload: the body, where it went to the disk.
     """
 
     def __init__(self, id: str, load: Load) -> None:
@@ -47,6 +52,9 @@ class Visit:
         self.status = 0
         self.complete = False
         self.answer: Answer | None = None
+        self.owner = ""
+        self.upload: Upload | None = None
+        self._releases: list[Callable[[], None]] = []
         self._tickets: list[Ticket] = []
         self._load = load
         self._body: list[bytes] = []
@@ -63,6 +71,10 @@ class Visit:
         self._size += len(part)
         self._load.bytes += len(part)
         return self._size
+
+    def body(self) -> bytes:
+        """A copy of the body, which the visit keeps."""
+        return b"".join(self._body)
 
     def take_body(self) -> bytes:
         """The body, which the visit then forgets: it may be large and the answer long."""
@@ -83,6 +95,10 @@ class Visit:
             ticket.abandon()
             raise ClientGoneError("the client is gone")
 
+    def release(self, let_go: Callable[[], None]) -> None:
+        """Call this when the visit ends; it must not block."""
+        self._releases.append(let_go)
+
     def leave(self) -> None:
         """The client hung up, or has all it wanted."""
         self.left.set()
@@ -94,3 +110,5 @@ class Visit:
         self.take_body()
         for ticket in self._tickets:
             ticket.cancel()
+        for let_go in self._releases:
+            let_go()

@@ -31,6 +31,12 @@ _SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"GIF87a", GifImageFile),
     (b"GIF89a", GifImageFile),
 )
+_KINDS: dict[type[ImageFile], str] = {
+    PngImageFile: "image/png",
+    JpegImageFile: "image/jpeg",
+    GifImageFile: "image/gif",
+    WebPImageFile: "image/webp",
+}
 # What Pillow's decoders raise on malformed input, by reading them and by fuzzing.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -142,6 +148,12 @@ def digest(image: Image.Image) -> str:
     seal = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
     seal.update(image.tobytes())
     return seal.hexdigest()
+
+
+def kind(data: bytes) -> str | None:
+    """The media type of a picture by its first bytes; None: no kind of picture we read."""
+    decoder = _decoder(data)
+    return None if decoder is None else _KINDS[decoder]
 
 
 def _decoder(data: bytes) -> type[ImageFile] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,8 @@ CHARACTERS_A_TOKEN = 8  # longer text than this per token of context is refused 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
+_FILE_PART = "file"
+_REMOTE = re.compile(r"https?:", re.IGNORECASE)
 
 
 class ChatProcessor(Protocol):
@@ -42,6 +45,18 @@ class ChatProcessor(Protocol):
         ...
 
 
+class PictureSource(Protocol):
+    """Pictures that a conversation only names; a server has them."""
+
+    def stored(self, id: str, param: str) -> bytes:
+        """The bytes of an uploaded file that its caller may read. Blocking; raises a refusal."""
+        ...
+
+    def remote(self, url: str) -> bytes | None:
+        """The bytes fetched from a URL; None: nothing was fetched from it."""
+        ...
+
+
 def compose(
     messages: Sequence[Any],
     processor: ChatProcessor,
@@ -49,12 +64,15 @@ def compose(
     *,
     max_context: int | None = None,
     add_generation_prompt: bool = True,
+    source: PictureSource | None = None,
 ) -> Prompt:
     """Check and decode a conversation, then template and tokenise it.
 
     Content is a string or a list of parts. A picture is ``{"type": "image_url", "image_url":
     {"url": "data:image/png;base64,..."}}`` or, from Python, ``{"type": "image", "image": ...}``
-    with a PIL image, encoded bytes or a ``pathlib.Path``. A plain string is never a path.
+    with a PIL image, encoded bytes or a ``pathlib.Path``. A plain string is never a path. What was
+    uploaded is ``{"type": "file", "file": {"file_id": ...}}``, or an image part with a ``file_id``
+    in place of its ``url``.
 
     Args:
         messages: the conversation, in OpenAI's shape.
@@ -62,15 +80,35 @@ def compose(
         limits: bounds on pictures.
         max_context: positions of the model; far longer text is refused before tokenising.
         add_generation_prompt: open the assistant's turn.
+        source: of pictures that the conversation names by file id or URL; None: of none.
 
     Raises:
         BadRequestError: with the dotted path of the field at fault.
     """
     if not messages or len(messages) > MAX_MESSAGES:
         raise BadRequestError(f"messages takes 1 to {MAX_MESSAGES} messages", "messages")
-    reader = _Reader(limits, processor.accepts_images, max_context)
+    reader = _Reader(limits, processor.accepts_images, max_context, source)
     told = [reader.message(message, f"messages.{i}") for i, message in enumerate(messages)]
     return processor.chat(told, reader.images, add_generation_prompt)
+
+
+def remote_pictures(
+    messages: Sequence[Any], limits: media.MediaLimits = media.DEFAULT_LIMITS
+) -> dict[str, str]:
+    """URL -> dotted path of the pictures a conversation names by URL, as many as it may have.
+
+    What is malformed is passed over: ``compose`` refuses it.
+    """
+    found: dict[str, str] = {}
+    for i, message in enumerate(messages[:MAX_MESSAGES]):
+        content = message.get("content") if isinstance(message, dict) else None
+        for j, part in enumerate(content[:MAX_PARTS] if isinstance(content, list) else ()):
+            if not isinstance(part, dict) or part.get("type") not in _IMAGE_PARTS:
+                continue
+            url, path = _locate(part, f"messages.{i}.content.{j}")
+            if isinstance(url, str) and _REMOTE.match(url) and len(found) < limits.max_images:
+                found.setdefault(url, path)
+    return found
 
 
 def check_characters(count: int, max_context: int | None, param: str) -> None:
@@ -95,6 +133,7 @@ class _Reader:
     limits: media.MediaLimits
     accepts_images: bool
     max_context: int | None
+    source: PictureSource | None
     images: list[Image.Image] = field(default_factory=list)
     parts: int = 0
     characters: int = 0
@@ -126,10 +165,17 @@ class _Reader:
         if kind in _TEXT_PARTS:
             return {"type": "text", "text": self.text(part.get("text"), f"{path}.text")}
         if kind in _IMAGE_PARTS:
-            self.picture(part.get(kind, part.get("image_url")), f"{path}.{kind}")
+            self.one_more(f"{path}.{kind}")
+            self.picture(*_locate(part, path))
+            return {"type": "image"}
+        if kind == _FILE_PART:
+            self.one_more(f"{path}.{kind}")
+            file = part.get(kind)
+            id = file.get("file_id") if isinstance(file, dict) else None
+            self.picture(_FileId(id), f"{path}.file.file_id")
             return {"type": "image"}
         raise BadRequestError(
-            "a content part is an object whose type is text or image_url", f"{path}.type"
+            "a content part is an object whose type is text, image_url or file", f"{path}.type"
         )
 
     def text(self, text: Any, path: str) -> str:
@@ -139,12 +185,14 @@ class _Reader:
         check_characters(self.characters, self.max_context, path)
         return text
 
-    def picture(self, source: Any, path: str) -> None:
+    def one_more(self, path: str) -> None:
         if not self.accepts_images:
             raise BadRequestError("this model reads text only", path, "unsupported_parameter")
         if len(self.images) >= self.limits.max_images:
             count = self.limits.max_images
             raise BadRequestError(f"a request may have up to {count} images", path)
+
+    def picture(self, source: Any, path: str) -> None:
         image = self.open(source, path)
         self.decoded_bytes += 3 * image.width * image.height
         if self.decoded_bytes > self.limits.max_decoded_bytes:
@@ -152,15 +200,52 @@ class _Reader:
         self.images.append(image)
 
     def open(self, source: Any, path: str) -> Image.Image:
-        if isinstance(source, dict):
-            source, path = source.get("url"), f"{path}.url"
+        if isinstance(source, _FileId):
+            source = self.uploaded(source.id, path)
         if isinstance(source, Image.Image):  # from Python only: JSON has no such value
             media.check_size(source.size, self.limits, path)
             return media.to_rgb(source)
         if isinstance(source, Path):
             source = source.read_bytes()
         elif isinstance(source, str):
-            source = media.parse_data_uri(source, self.limits, path)
+            fetched = self.source.remote(source) if self.source is not None else None
+            if fetched is None:
+                fetched = media.parse_data_uri(source, self.limits, path)
+            source = fetched
         if not isinstance(source, bytes):
             raise BadRequestError("expected a data: URI", path, "invalid_image_url")
         return media.decode(source, self.limits, path)
+
+    def uploaded(self, id: Any, path: str) -> bytes:
+        if not isinstance(id, str):
+            raise BadRequestError("expected the id of an uploaded file", path)
+        if self.source is None:
+            raise BadRequestError("there are no uploaded files", path, "unsupported_parameter")
+        return self.source.stored(id, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _FileId:
+    """What an image part has in place of a picture; not checked yet."""
+
+    id: Any
+
+
+def _locate(part: dict[str, Any], path: str) -> tuple[Any, str]:
+    """What an image part's picture is, or where, and the dotted path of the field that says so.
+
+    Raises:
+        BadRequestError: it says so twice.
+    """
+    kind = part["type"]
+    source: Any = part.get(kind, part.get("image_url"))
+    holder, place = part, f"{path}.{kind}"
+    if isinstance(source, dict):
+        holder, path, place = source, place, f"{place}.url"
+        source = source.get("url")
+    id = holder.get("file_id")
+    if id is None:
+        return source, place
+    if source is not None:
+        raise BadRequestError("a picture has either a url or a file_id", f"{path}.file_id")
+    return _FileId(id), f"{path}.file_id"

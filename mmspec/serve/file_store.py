@@ -1,0 +1,250 @@
+"""Uploaded files of all owners: bytes and their index kept in step, within quotas and times.
+
+Order is what makes it safe to be killed anywhere: bytes are whole on disk before a row names
+them, and a row is gone before its bytes are. What either leaves over is swept at the start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from mmspec.core.errors import ConfigError
+from mmspec.serve.blobs import Blobs, Draft
+from mmspec.serve.errors import HttpError, no_file
+from mmspec.serve.file_index import FileIndex, FileRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mmspec.core.config import FilesConfig
+    from mmspec.serve.form import UploadFields
+
+log = logging.getLogger(__name__)
+
+
+class FileStore:
+    """Everything here blocks, and may be called from any thread.
+
+    An owner is an opaque string; one owner's id is for all others as good as none.
+
+    Args:
+        config: folder, quotas and times.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, config: FilesConfig, clock: Callable[[], float] = time.time) -> None:
+        self._config = config
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._folder = Path()
+        self._claim: BinaryIO | None = None
+
+    def start(self) -> None:
+        """Open the folder, for this process alone, and put it in order. Idempotent.
+
+        Raises:
+            ConfigError: the folder cannot be used or another process uses it.
+        """
+        if self._claim is not None:
+            return
+        directory = self._config.directory
+        try:
+            if directory is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="mmspec-files-"))
+            else:
+                self._folder = Path(directory).expanduser()
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            claim = _claim(self._folder)
+        except BlockingIOError as error:
+            raise ConfigError(f"another process keeps files in {directory}") from error
+        except OSError as error:
+            raise ConfigError(f"files cannot be kept in {directory}: {error}") from error
+        try:
+            self._blobs = Blobs(self._folder)
+            self._blobs.open()
+            self._index = FileIndex(self._folder / "files.sqlite")
+            self._tidy()
+        except BaseException:
+            claim.close()
+            raise
+        self._claim = claim
+
+    def close(self) -> None:
+        """Let go of the folder; a private one is removed."""
+        if self._claim is None:
+            return
+        with self._lock:
+            self._index.close()
+            self._claim.close()
+            self._claim = None
+        if self._config.directory is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def draft(self) -> Draft:
+        """A place for the bytes of a file to come."""
+        return self._blobs.draft()
+
+    def room(self, owner: str) -> int:
+        """Bytes an owner may still add.
+
+        Raises:
+            HttpError: 429, the owner has as many files as may be.
+        """
+        with self._lock:
+            self._expire()
+            return self._room(owner)
+
+    def keep(self, draft: Draft, fields: UploadFields, owner: str) -> FileRow:
+        """Make a file of the bytes that came; they belong to the store from now on.
+
+        Raises:
+            HttpError: 429, over the owner's quota.
+            OSError: the disk's.
+        """
+        draft.finish()
+        with self._lock:
+            self._expire()
+            created = int(self._clock())
+            seconds = fields.seconds or self._config.ttl_seconds
+            row = FileRow(
+                id=f"file-{secrets.token_hex(16)}",
+                owner=owner,
+                digest=draft.digest,
+                bytes=draft.size,
+                created_at=created,
+                expires_at=created + seconds if seconds else None,
+                filename=fields.filename,
+                purpose=fields.purpose,
+            )
+            if draft.size > self._room(owner):
+                raise over_quota(self._config)
+            with self._index.change():
+                self._index.add(row)
+                self._blobs.keep(draft)  # before the row becomes true
+        return row
+
+    def find(self, owner: str, id: str, param: str = "id") -> FileRow:
+        """A file's facts.
+
+        Raises:
+            HttpError: 404, there is none, it has expired, or it is somebody else's.
+        """
+        with self._lock:
+            row = self._index.find(owner, id, self._clock())
+        if row is None:
+            raise no_file(id, param)
+        return row
+
+    def page(
+        self, owner: str, *, purpose: str | None, after: str | None, newest: bool, limit: int
+    ) -> list[FileRow]:
+        """Up to ``limit`` files of an owner in order of arrival, after the file ``after``.
+
+        Raises:
+            HttpError: 404, no such file to go on from.
+        """
+        with self._lock:
+            now = self._clock()
+            if after is not None and self._index.find(owner, after, now) is None:
+                raise no_file(after, "after")
+            return self._index.page(
+                owner, now, purpose=purpose, after=after, newest=newest, limit=limit
+            )
+
+    def open(self, owner: str, id: str, param: str = "id") -> tuple[FileRow, BinaryIO]:
+        """A file's facts and its bytes; the caller closes them.
+
+        Raises:
+            HttpError: 404, as ``find``.
+        """
+        with self._lock:
+            row = self._index.find(owner, id, self._clock())
+            if row is not None:
+                try:
+                    return row, self._blobs.read(row.digest)
+                except FileNotFoundError:
+                    log.error("the bytes of %s are gone from the store", id)
+        raise no_file(id, param)
+
+    def delete(self, owner: str, id: str) -> None:
+        """Delete a file; its bytes go with the last file that has them.
+
+        Raises:
+            HttpError: 404, as ``find``.
+        """
+        with self._lock:
+            row = self._index.find(owner, id, self._clock())
+            if row is None:
+                raise no_file(id, "id")
+            self._drop([row])
+
+    def sweep(self) -> None:
+        """Remove what has expired."""
+        with self._lock:
+            if self._claim is not None:  # else closed meanwhile
+                self._expire()
+
+    def _room(self, owner: str) -> int:
+        bytes, count = self._index.held(owner)
+        if count >= self._config.owner_files:
+            raise over_quota(self._config)
+        return self._config.owner_bytes - bytes
+
+    def _expire(self) -> None:
+        self._drop(self._index.expired(self._clock()))
+
+    def _drop(self, rows: list[FileRow]) -> None:
+        if not rows:
+            return
+        with self._index.change():
+            for row in rows:
+                self._index.remove(row.id)
+        for digest in {row.digest for row in rows}:
+            if not self._index.references(digest):
+                self._blobs.remove(digest)
+
+    def _tidy(self) -> None:
+        """After a process that may have died anywhere: no row without bytes, no bytes without."""
+        with self._lock:
+            self._expire()
+            rows = self._index.everything()
+            lost = [row for row in rows if self._blobs.size(row.digest) != row.bytes]
+            for row in lost:
+                log.error("the bytes of %s are gone from the store", row.id)
+            self._drop(lost)
+            self._blobs.sweep({row.digest for row in rows} - {row.digest for row in lost})
+
+
+def _claim(folder: Path) -> BinaryIO:
+    """A handle that keeps other processes out while it is open, however its holder ends.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    claim = (folder / "lock").open("ab")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        claim.close()
+        raise
+    return claim
+
+
+def over_quota(config: FilesConfig) -> HttpError:
+    """429 that clients do not repeat: room comes with deletion or time, not in a moment."""
+    return HttpError(
+        429,
+        f"one key may keep up to {config.owner_files} files and {config.owner_bytes} bytes; "
+        "delete some",
+        "storage_quota_exceeded",
+        "file",
+        headers={"x-should-retry": "false"},
+    )
