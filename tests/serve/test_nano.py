@@ -128,6 +128,23 @@ def test_several_pictures_and_choices(client):
     assert answer.usage.prompt_tokens_details.image_tokens == 2 * one
 
 
+def test_an_uploaded_picture_says_the_same(client):
+    url = picture("green")["image_url"]["url"]
+    data = base64.b64decode(url.partition(",")[2])
+    file = client.files.create(file=("green.png", data), purpose="vision")
+    text = {"type": "text", "text": "Describe the picture."}
+    sent, named = (
+        client.chat.completions.create(
+            model="nano", messages=[{"role": "user", "content": [part, text]}], max_tokens=20,
+            seed=2, logprobs=True,
+        )
+        for part in (picture("green"), {"type": "file", "file": {"file_id": file.id}})
+    )  # fmt: skip
+    assert named.choices == sent.choices
+    assert named.usage.prompt_tokens == sent.usage.prompt_tokens
+    client.files.delete(file.id)
+
+
 def test_long_document(client):
     """Thousands of tokens; the second question finds most of them in the prefix cache."""
     document = "The keeper of the lamp wrote the number 4711 in the book. " * 150
