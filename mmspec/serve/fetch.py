@@ -15,16 +15,16 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h11
 
-from mmspec.core.errors import BadRequestError
+from mmspec.core.errors import BadRequestError, OverloadedError
 from mmspec.serve.exchange import Allowance, Got, ask
 from mmspec.serve.remote_url import Address, NotAllowedError, RemoteUrl, is_public, parse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from mmspec.core.config import FetchConfig
 
@@ -87,19 +87,21 @@ class Fetcher:
 
         Raises:
             BadRequestError: ``invalid_image_url`` for the first that cannot be had.
+            OverloadedError: others hold what may be held, and do not let go in time.
         """
         targets = {url: self._read(url, param) for url, param in links.items()}
-        async with self._slots:
+        try:
+            async with asyncio.timeout(self._config.seconds):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise OverloadedError("too many pictures are being fetched", 2.0) from error
+        try:
             allowance = Allowance(self._config.request_bytes)
-            work = [self._fetch(target, allowance, links[url]) for url, target in targets.items()]
-            tasks = [asyncio.ensure_future(one) for one in work]
-            try:
-                bodies = await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            yield dict(zip(targets, bodies, strict=True))
+            yield await _all(
+                {url: self._fetch(target, allowance, links[url]) for url, target in targets.items()}
+            )
+        finally:
+            self._slots.release()
 
     def _read(self, url: str, param: str) -> RemoteUrl:
         """Check the client's own spelling, of which it may be told."""
@@ -154,3 +156,15 @@ class Fetcher:
             except OSError as error:
                 failure = error
         raise failure or OSError("no address")
+
+
+async def _all(work: Mapping[str, Coroutine[Any, Any, bytes]]) -> dict[str, bytes]:
+    """All at once; where one fails, none goes on."""
+    tasks = [asyncio.ensure_future(one) for one in work.values()]
+    try:
+        bodies = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return dict(zip(work, bodies, strict=True))

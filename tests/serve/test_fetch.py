@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
+import shutil
 import ssl
+import subprocess
 import threading
 import time
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -19,7 +22,7 @@ from serve.uploading import png
 from serve.web import PUBLIC, Web, page
 
 from mmspec.core.config import Config, FetchConfig
-from mmspec.core.errors import BadRequestError
+from mmspec.core.errors import BadRequestError, OverloadedError
 from mmspec.serve import fetch as fetching
 from mmspec.serve.fetch import Fetcher
 from mmspec.serve.remote_url import NotAllowedError, is_public, parse
@@ -217,6 +220,41 @@ def test_the_certificate_must_be_the_names(monkeypatch):
     assert asked["ssl"].check_hostname
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate")
+def test_a_handshake(tmp_path):
+    """By the real way out: the name is checked though the connection goes to an address."""
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=a.org", "-addext", "subjectAltName=DNS:a.org",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(certificate, key)
+
+    async def run(trusted, *hosts):
+        web = Web({"/x": page(b"p")})
+
+        async def connect(url, _address, tls):
+            here = dataclasses.replace(url, port=web.port)
+            return await fetching.connect(here, ip_address("127.0.0.1"), tls)
+
+        fetcher = Fetcher(FetchConfig(), web.resolve, connect)
+        if trusted:
+            fetcher._tls = ssl.create_default_context(cafile=certificate)
+        try:
+            async with web.open(ours), fetcher.fetch({f"https://{h}/x": h for h in hosts}) as got:
+                return list(got.values())
+        finally:
+            fetcher.close()
+
+    assert asyncio.run(run(True, "a.org")) == [b"p"]
+    for trusted, host in ((True, "b.org"), (False, "a.org")):
+        with pytest.raises(BadRequestError, match=ONE):
+            asyncio.run(run(trusted, host))
+
+
 def moved(where, status="302 Found"):
     return page(status=status, location=where)
 
@@ -398,6 +436,24 @@ def test_so_many_requests_at_a_time():
 
     order = asyncio.run(run())
     assert order[::2] == order[1::2]
+
+
+def test_no_endless_wait_for_others():
+    async def run():
+        web = Web({"/x": page(b"p")})
+        fetcher = Fetcher(
+            FetchConfig(**OPEN | {"seconds": 0.5}, requests=1), web.resolve, web.connect
+        )
+        async with web.open():
+            async with fetcher.fetch({URL: "f"}):
+                with pytest.raises(OverloadedError):
+                    async with fetcher.fetch({URL: "f"}):
+                        pass
+            async with fetcher.fetch({URL: "f"}) as got:
+                fetcher.close()
+                return got
+
+    assert asyncio.run(run()) == {URL: b"p"}
 
 
 @pytest.fixture

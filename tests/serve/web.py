@@ -65,8 +65,8 @@ class Web:
             writer.close()
 
     @asynccontextmanager
-    async def open(self):
-        server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
+    async def open(self, tls=None):
+        server = await asyncio.start_server(self.answer, "127.0.0.1", 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
