@@ -31,7 +31,9 @@ _FIRST_TOKEN = (
 _LATENCY = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920)
 _TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 # Paths that may be label values; anything else a stranger asks for is "other".
-_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models", "/metrics"})
+_ROUTES = frozenset(
+    {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/files", "/metrics"}
+)
 
 
 class Gauged(Protocol):
