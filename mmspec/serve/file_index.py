@@ -79,10 +79,11 @@ class FileIndex:
         self._base.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._base.execute("COMMIT")
         except BaseException:
-            self._base.execute("ROLLBACK")
+            if self._base.in_transaction:  # some failures have ended it already
+                self._base.execute("ROLLBACK")
             raise
-        self._base.execute("COMMIT")
 
     def add(self, row: FileRow) -> None:
         """Insert."""

@@ -107,7 +107,7 @@ class FileStore:
 
         Raises:
             HttpError: 429, over the owner's quota.
-            OSError: the disk's.
+            OSError: the disk's. sqlite3.Error: the index's, and nothing was kept.
         """
         draft.finish()
         with self._lock:
@@ -126,9 +126,14 @@ class FileStore:
             )
             if draft.size > self._room(owner):
                 raise over_quota(self._config)
-            with self._index.change():
-                self._index.add(row)
-                self._blobs.keep(draft)  # before the row becomes true
+            try:
+                with self._index.change():
+                    self._index.add(row)
+                    self._blobs.keep(draft)  # before the row becomes true
+            except BaseException:
+                if not self._index.references(row.digest):
+                    self._blobs.remove(row.digest)
+                raise
         return row
 
     def find(self, owner: str, id: str, param: str = "id") -> FileRow:

@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from mmspec.core.errors import BadRequestError
 from mmspec.serve.door import VISIT
-from mmspec.serve.intake import disk_fault
+from mmspec.serve.intake import at_the_disk
 from mmspec.vision import media
 
 if TYPE_CHECKING:
@@ -86,10 +86,7 @@ def file_routes(service: Service, desk: FileDesk) -> list[ControllerRouterHandle
             raise BadRequestError("an upload needs a body", "file")
         if upload.fields.purpose == "vision":
             await service.heavy(lambda: check_picture(upload, service.media))
-        try:
-            kept = await desk.run(lambda: store.keep(upload.draft, upload.fields, visit.owner))
-        except OSError as error:
-            raise disk_fault(error) from error
+        kept = await at_the_disk(desk, lambda: store.keep(upload.draft, upload.fields, visit.owner))
         return _reply(describe(kept))
 
     @get(PATH)

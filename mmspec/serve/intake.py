@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import errno
 import logging
+import sqlite3
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mmspec.serve.errors import HttpError, overloaded
 from mmspec.serve.file_store import over_quota
 from mmspec.serve.form import OVERHEAD, UploadForm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from mmspec.core.config import FilesConfig
     from mmspec.serve.blobs import Draft
     from mmspec.serve.file_desk import FileDesk
     from mmspec.serve.form import UploadFields
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 _BLOCK = 1 << 20  # bytes gathered before they are worth a thread's time
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -76,8 +78,6 @@ class Intake:
         try:
             await self._receive(owner, draft, form, body)
             upload = Upload(self._desk, draft, form.finish())
-        except OSError as error:
-            raise disk_fault(error) from error
         finally:
             self._open -= 1
             if upload is None:
@@ -88,7 +88,7 @@ class Intake:
         self, owner: str, draft: Draft, form: UploadForm, body: AsyncIterator[bytes]
     ) -> None:
         """All bytes of the file into the draft, as long as the owner has room for them."""
-        room = await self._desk.run(lambda: self._desk.store.room(owner))
+        room = await at_the_disk(self._desk, lambda: self._desk.store.room(owner))
         held: list[bytes] = []
         size = counted = 0
         try:
@@ -109,13 +109,23 @@ class Intake:
             self._coming += Counter()  # drops owners at zero
 
     async def _write(self, draft: Draft, pieces: list[bytes]) -> None:
-        await self._desk.run(lambda: draft.write(b"".join(pieces)))
+        await at_the_disk(self._desk, lambda: draft.write(b"".join(pieces)))
 
 
-def disk_fault(error: OSError) -> HttpError:
-    """The server's disk is full (507) or failing (500); the client learns no more than that."""
-    log.error("a file could not be stored", exc_info=error)
-    status, message = 500, "the file could not be stored"
-    if error.errno in _FULL:
-        status, message = 507, "the server has no room for this file"
-    return HttpError(status, message, "storage_fault", headers={"x-should-retry": "false"})
+async def at_the_disk(desk: FileDesk, work: Callable[[], T]) -> T:
+    """Do blocking work that stores something.
+
+    Raises:
+        HttpError: the disk is full (507) or failing (500); the client learns no more than that.
+    """
+    try:
+        return await desk.run(work)
+    except (OSError, sqlite3.Error) as error:
+        log.error("a file could not be stored", exc_info=error)
+        status, message = 500, "the file could not be stored"
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if full or (isinstance(error, OSError) and error.errno in _FULL):
+            status, message = 507, "the server has no room for this file"
+        raise HttpError(
+            status, message, "storage_fault", headers={"x-should-retry": "false"}
+        ) from error

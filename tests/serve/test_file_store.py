@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -239,6 +240,39 @@ def test_a_failing_disk_leaves_no_row(opened, tmp_path, monkeypatch):
     assert listed(store) == []
     assert on_disk(tmp_path) == []
     assert keep(store, b"x").bytes == 1  # and the store goes on
+
+
+class Failing:
+    """A connection that fails once, at one kind of statement."""
+
+    def __init__(self, base, statement):
+        self._base = base
+        self._statement = statement
+
+    def __getattr__(self, name):
+        return getattr(self._base, name)
+
+    def execute(self, text, *values):
+        if self._statement and text.startswith(self._statement):
+            self._statement = None
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._base.execute(text, *values)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT", "COMMIT"])
+def test_a_failing_index_keeps_nothing(opened, tmp_path, statement):
+    store = opened()
+    old = keep(store, b"old")
+    store._index._base = Failing(store._index._base, statement)
+    draft = store.draft()
+    draft.write(b"new")
+    with pytest.raises(sqlite3.OperationalError):
+        store.keep(draft, FIELDS, "")
+    draft.discard()
+    assert listed(store) == [old.id]
+    assert on_disk(tmp_path) == [old.digest]
+    again = keep(store, b"new")
+    assert listed(store) == [again.id, old.id]
 
 
 def test_giving_up_while_writing(opened, tmp_path):

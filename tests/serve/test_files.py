@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import socket
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,9 @@ from serve.uploading import TYPE, end, field, form, part, png
 
 from mmspec.core.config import Config, FilesConfig, ServeConfig
 from mmspec.serve.blobs import Draft
+from mmspec.serve.file_desk import FileDesk
 from mmspec.serve.file_store import FileStore
+from mmspec.serve.intake import Intake
 
 FILES = "/v1/files"
 LIMIT = 3 << 20
@@ -309,6 +312,26 @@ def test_an_upload_takes_its_time():
             assert link.recv(65536).startswith(b"HTTP/1.1 408")
 
 
+def test_silence_is_no_fault_of_the_disk(tmp_path):
+    config = FilesConfig(directory=str(tmp_path / "files"))
+
+    async def falls_silent():
+        yield form()[:50]
+        raise TimeoutError
+
+    async def run():
+        desk = FileDesk(config)
+        await desk.open()
+        try:
+            headers = {b"content-type": TYPE}
+            await Intake(desk, config).take("", headers, falls_silent())
+        finally:
+            await desk.close()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(run())
+
+
 def test_so_many_uploads_at_once(monkeypatch):
     begun = threading.Event()
     draft = FileStore.draft
@@ -376,15 +399,20 @@ def test_a_megabyte_in_memory(monkeypatch, desk, ann):
     assert max(sizes) < (1 << 20) + (256 << 10)
 
 
-def test_full_disk(monkeypatch, raw, desk, folder, ann):
-    def fail(*_):
-        raise OSError(28, "No space left on device: /secret/path")
+FULL = OSError(28, "No space left on device: /secret/path")
+BROKEN = sqlite3.DatabaseError("malformed: /secret/path")
 
-    for name, place in (("write", Draft), ("keep", FileStore)):
+
+@pytest.mark.parametrize(("failure", "status"), [(FULL, 507), (BROKEN, 500)])
+def test_failing_disk(monkeypatch, raw, desk, folder, ann, failure, status):
+    def fail(*_):
+        raise failure
+
+    for name, place in (("write", Draft), ("keep", FileStore), ("room", FileStore)):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, fail)
             response = upload(raw, form())
-        error = check(response, 507, None, "storage_fault")
+        error = check(response, status, None, "storage_fault")
         assert "secret" not in error["message"]
         assert response.headers["x-should-retry"] == "false"
     settled(desk, folder)
