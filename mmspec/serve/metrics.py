@@ -143,6 +143,12 @@ class _EngineCollector(Collector):
             yield GaugeMetricFamily(f"mmspec_{name}", text, value=value)
         for name, (text, value) in counters.items():
             yield CounterMetricFamily(f"mmspec_{name}", text, value=value)
+        routed = CounterMetricFamily(
+            "mmspec_requests_routed", "Choices by who watches them", labels=["route"]
+        )
+        for route, choices in stats.routed.items():
+            routed.add_metric([route], choices)
+        yield routed
         kept = CounterMetricFamily(
             "mmspec_spec_decode_num_accepted_tokens_per_pos",
             "Verified trees that kept a drafted token at this depth, 0 the first",
