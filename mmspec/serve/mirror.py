@@ -17,7 +17,7 @@ _OURS, _THEIRS = "mmspec_", "vllm:"
 _STEMS = frozenset(
     {"num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
      "prompt_tokens", "prompt_tokens_cached", "generation_tokens", "request_success",
-     "prefix_cache_queries", "prefix_cache_hits",
+     "prefix_cache_queries", "prefix_cache_hits", "mm_cache_queries", "mm_cache_hits",
      "time_to_first_token_seconds", "request_time_per_output_token_seconds",
      "e2e_request_latency_seconds",
      "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens",
