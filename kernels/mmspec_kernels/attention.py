@@ -16,6 +16,8 @@ from mmspec_kernels import compiled, reference
 from mmspec_kernels.stored import arithmetic, stored
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -58,11 +60,13 @@ def attend_stored(
     layout: TreeLayout,
     reading: Reading,
     scale: float,
+    views: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> torch.Tensor:
     """Tree attention on CPU over keys and values that are in the store already.
 
     Args:
         query: [Hkv, T, G, D], contiguous.
+        views: keys and values in stored form, where the caller has them at hand.
 
     Returns:
         [T, Hq, D]; padding rows are 0.
@@ -71,8 +75,9 @@ def attend_stored(
     outs, lses = _prefix(query, store, layout.rows, reading, scale)
     out = query.new_empty(rows, kv_heads * group, dim)
     real, word = arithmetic(query.dtype)
+    keys, values = views or (stored(store[0]), stored(store[1]))
     compiled.attend_rows(
-        stored(query), stored(store[0]), stored(store[1]), layout.path, layout.tail, reading.skip,
+        stored(query), keys, values, layout.path, layout.tail, reading.skip,
         reading.extra, reading.extra_end, reading.window, reading.offset, stored(outs),
         lses.numpy(), real.dtype.type(scale), stored(out), real, word,
     )  # fmt: skip

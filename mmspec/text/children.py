@@ -1,89 +1,152 @@
-"""Children of a level's nodes, compiled: ``core.grow.children`` with every id competing.
+"""Children of a level's nodes in one compiled pass: ``core.grow.children`` with every id competing.
 
-Axes: F nodes, V ids the head scores, k children.
+Axes: F nodes, A nodes of the level before, V ids the head scores, k children, B sequences,
+M ids that end a text.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import NamedTuple
 
 import numpy as np
-from mmspec_kernels.scalar import FAST, exponentials
+from mmspec_kernels.scalar import FAST, exponentials, widen
 from numba import njit
 
-from mmspec.core.noise import gumbel_of, key, uniform_bits
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence as ListOf
-
-    from mmspec.core.grow import Level
-    from mmspec.core.sequence import Sequence
+from mmspec.core.noise import gumbel_of, uniform_bits
 
 TAU = 0.5  # how far the drafter's logits stray from the target's: their noise's scale
 
 
-def likely_children(
-    logits: np.ndarray, level: Level, sequences: ListOf[Sequence], k: int, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` most promising children of every node, best first.
+class Guessed(NamedTuple):
+    """A level's guesses; -inf where one is not worth a row.
 
-    Args:
-        logits: float32 [F, V], the drafter's; written over. -inf is never said.
-        level: the nodes. sequences: all of them. ids: int64 [V], the target id of every column.
-
-    Returns:
-        tokens int64 [F, k] and log-probabilities float32 [F, k].
+    Attributes:
+        tokens: int64 [F, k]. chances: log-chances float32 [F, k].
+        paths: float32 [F], the log-chance that the path to each node is right.
     """
-    count = min(k, logits.shape[1])
-    warmth = np.zeros(len(level.owner), np.float32)
-    states = np.zeros(len(level.owner), np.uint64)
-    for row, owner in enumerate(level.owner.tolist()):
-        sequence = sequences[owner]
-        warmth[row] = sequence.request.sampling.temperature
-        if warmth[row] > 0:
-            states[row] = key(sequence.seed, sequence.choice, len(sequence) + level.depth)
-    tokens = np.empty((len(logits), count), np.int64)
-    chances = np.empty((len(logits), count), np.float32)
-    _choose(logits, warmth, states, ids, tokens, chances)
-    return tokens, chances
+
+    tokens: np.ndarray
+    chances: np.ndarray
+    paths: np.ndarray
+
+
+class Words(NamedTuple):
+    """What may be said.
+
+    Attributes:
+        ids: int64 [V], target ids of the columns. never: columns that are never said.
+        stops: int64 [B, M], ids that end each sequence's text, padded with -1.
+        floor: least log-chance of a path for which a guess is made.
+    """
+
+    ids: np.ndarray
+    never: np.ndarray
+    stops: np.ndarray
+    floor: np.float32
+
+
+class Nodes(NamedTuple):
+    """A level.
+
+    Attributes:
+        owner, tokens, parents: int64 [F], as in ``core.grow.Level``.
+        warmth: float32 [F], temperatures. states: uint64 [F], noise keys. first: the roots'.
+    """
+
+    owner: np.ndarray
+    tokens: np.ndarray
+    parents: np.ndarray
+    warmth: np.ndarray
+    states: np.ndarray
+    first: bool
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _choose(
-    logits: np.ndarray,
-    warmth: np.ndarray,
-    states: np.ndarray,
-    ids: np.ndarray,
-    tokens: np.ndarray,
-    chances: np.ndarray,
+def choose_children(
+    said: np.ndarray, judged: bool, nodes: Nodes, before: Guessed, words: Words, out: Guessed
 ) -> None:
-    """Rank log q, or for a warm row the softmax of (log q + noise) / tau."""
-    size, count = logits.shape[1], tokens.shape[1]
-    weights, whole = np.empty(size, np.float32), np.empty(size, np.int32)
-    for row in range(len(logits)):
-        scores = logits[row]
-        if warmth[row] > 0:
-            for i in range(size):
-                noise = gumbel_of(uniform_bits(states[row], ids[i]))
-                scores[i] = (scores[i] / warmth[row] + noise) / np.float32(TAU)
-        for place in range(count):
-            chances[row, place] = -np.inf
-            tokens[row, place] = -1 - place
-        least = np.float32(-np.inf)
-        for i in range(size):
-            if scores[i] > least:
-                place = count - 1
-                while place > 0 and scores[i] > chances[row, place - 1]:
-                    chances[row, place] = chances[row, place - 1]
-                    tokens[row, place] = tokens[row, place - 1]
-                    place -= 1
-                chances[row, place], tokens[row, place] = scores[i], ids[i]
-                least = chances[row, count - 1]
-        top = chances[row, 0]
+    """Rank log q, or for a warm node the softmax of (log q + noise) / tau; the best k of each.
+
+    Args:
+        said: stored form [F, V], or [F, V + 1] where ``judged``: the last column is then the
+            logit of the chance that what is guessed at a node is accepted.
+        before: the guesses of the level before.
+    """
+    size = len(words.ids)
+    scores, weights = np.empty(size, np.float32), np.empty(size, np.float32)
+    whole, bits = np.empty(size, np.int32), scores.view(np.uint32)
+    for row in range(len(said)):
+        widen(said[row, :size], scores, bits)
+        for column in words.never:
+            scores[column] = -np.inf
+        if nodes.warmth[row] > 0:
+            _warm(scores, words.ids, nodes.warmth[row], nodes.states[row])
+        chances = out.chances[row]
+        _best(scores, words.ids, out.tokens[row], chances)
+        top = chances[0]
         weights[:] = scores
         exponentials(weights, size, top, whole)
         total = np.float32(0.0)
         for i in range(size):
             total += weights[i]
-        for place in range(count):
-            chances[row, place] = chances[row, place] - top - np.log(total)
+        away = top + np.log(total)
+        if judged:
+            away += _doubt(said[row, size:])
+        path, ended = _followed(nodes, row, before, words.stops)
+        out.paths[row] = path
+        for place in range(len(chances)):
+            chance = chances[place] - away
+            hopeless = ended or path + chance < words.floor
+            chances[place] = np.float32(-np.inf) if hopeless else chance
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _warm(scores: np.ndarray, ids: np.ndarray, warmth: np.float32, state: np.uint64) -> None:
+    """What competes at a temperature: (log q + the request's own noise) / tau."""
+    for i in range(len(ids)):
+        noise = gumbel_of(uniform_bits(state, ids[i]))
+        scores[i] = (scores[i] / warmth + noise) / np.float32(TAU)
+
+
+@njit(cache=True, nogil=True)
+def _followed(
+    nodes: Nodes, row: int, before: Guessed, stops: np.ndarray
+) -> tuple[np.float32, bool]:
+    """The log-chance of the path to a node, and whether the text ends there."""
+    if nodes.first:
+        return np.float32(0.0), False
+    above, token, own = nodes.parents[row], nodes.tokens[row], np.float32(0.0)
+    for place in range(before.tokens.shape[1]):
+        if before.tokens[above, place] == token:
+            own = min(before.chances[above, place], np.float32(0.0))
+            break
+    ended = False
+    for stop in stops[nodes.owner[row]]:
+        ended = ended or stop == token
+    return before.paths[above] + own, ended
+
+
+@njit(cache=True, nogil=True)
+def _best(scores: np.ndarray, ids: np.ndarray, tokens: np.ndarray, best: np.ndarray) -> None:
+    """The highest scores and their ids, best first; unfilled places are -1 and below, -inf."""
+    count = len(best)
+    for place in range(count):
+        best[place], tokens[place] = -np.inf, -1 - place
+    least = np.float32(-np.inf)
+    for i in range(len(scores)):
+        if scores[i] > least:
+            place = count - 1
+            while place > 0 and scores[i] > best[place - 1]:
+                best[place], tokens[place] = best[place - 1], tokens[place - 1]
+                place -= 1
+            best[place], tokens[place] = scores[i], ids[i]
+            least = best[count - 1]
+
+
+@njit(cache=True, nogil=True)
+def _doubt(last: np.ndarray) -> np.float32:
+    """Minus the log of the chance whose logit is the one number of ``last``."""
+    logit = np.empty(1, np.float32)
+    widen(last, logit, logit.view(np.uint32))
+    return np.float32(math.log1p(math.exp(-abs(logit[0]))) + max(-logit[0], np.float32(0.0)))

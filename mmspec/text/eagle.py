@@ -183,8 +183,8 @@ class _Growth:
             self._said = self._rows.run(
                 self._windows, states_above, spots, self._drafter.store, bias
             )
-        logits, sure = self._rows.heads(self._said.normed)
-        return self._guesses.children(logits, level, sure)
+        said = self._rows.heads(self._said.normed)[: len(level.owner)]
+        return self._guesses.children(said, level, judged=self._rows.judged)
 
 
 def windows(tokens: np.ndarray, first: int, count: int, width: int) -> np.ndarray:

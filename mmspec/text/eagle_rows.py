@@ -17,10 +17,10 @@ from mmspec_kernels.layout import ChunkLayout, TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from mmspec.model.packed import PackedLinear
 from mmspec.text.eagle_compiled import add_said, join_norms, turn
+from mmspec.text.eagle_room import Room, Views, make_room
 from mmspec.text.spots import ROWS, grouped
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ TABLE_BYTES = 64 << 20  # up to this size a table takes the place of the product
 
 
 class Said(NamedTuple):
-    """States [T, H] as the network says them, and as its head reads them."""
+    """States [T, H] as the network says them, and as its head reads them.
+
+    The latter may have rows of padding behind, so that a head need not pad them again.
+    """
 
     states: Tensor
     normed: Tensor
@@ -56,6 +59,7 @@ class EagleRows:
         self._fc = _packed(network.fc)
         projections = (network.q_proj, network.k_proj, network.v_proj)
         self._table = self._tabled(*projections) if self.compiled else None
+        self._said = None if self._table is None else stored(self._table)
         self._qkv = _packed(*projections, after=0 if self._table is None else self._outer)
         self._out = _packed(network.o_proj)
         self._gate_up = _packed(network.gate_proj, network.up_proj)
@@ -69,6 +73,7 @@ class EagleRows:
         heads = [self._weights(network.q_norm), self._weights(network.k_norm)]
         none = np.zeros((0, config.head_dim), self._real.dtype)
         self._heads = np.stack(heads) if config.head_norms else none
+        self._room, self._views = self._make((1, ROWS)), Views()
 
     def fuse(self, features: list[Tensor]) -> Tensor:
         """True features of the watched layers, each [T, E], as states [T, H]."""
@@ -76,24 +81,22 @@ class EagleRows:
             return self.network.fuse(features).to(self.dtype)
         return self._linear(self._fc, torch.cat(features, -1).to(self.dtype))
 
-    def heads(self, normed: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits [T, V] over draft ids, and the log-chance float32 [T, 1] that they are right.
+    @property
+    def judged(self) -> bool:
+        """Whether it foretells acceptance."""
+        return self.network.judge is not None
 
-        The second is None for a network that does not foretell it.
+    def heads(self, normed: Tensor) -> Tensor:
+        """Logits [T, V] over draft ids; where it judges, [T, V + 1], the judgement's last.
+
+        Rows of padding are answered too.
         """
-        judge = self.network.judge
-        if self._head is not None:
-            told = self._linear(self._head, normed)
-            if judge is None:
-                return told, None
-            # One layer says both: the last column is the judge's.
-            return told[:, :-1], logsigmoid(told[:, -1:].float())
-        logits = torch.cat([self.network.head_logits(group) for group in grouped(normed)])
-        logits = logits[: len(normed)]
-        if judge is None:
-            return logits, None
-        doubt = torch.cat([judge(group) for group in grouped(normed)])[: len(normed)]
-        return logits, logsigmoid(doubt.float())
+        if self._head is not None:  # one layer says both
+            return self._linear(self._head, normed)
+        parts = [self.network.head_logits]
+        parts += [] if self.network.judge is None else [self.network.judge]
+        told = [torch.cat([part(group) for part in parts], -1) for group in grouped(normed)]
+        return torch.cat(told)[: len(normed)]
 
     def run(
         self, tokens: np.ndarray, states: Tensor, spots: Spots, store: Tensor,
@@ -110,38 +113,39 @@ class EagleRows:
         if not self.compiled:
             ids = ids if self.config.window > 1 else ids[:, 0]
             return self._plain(ids, states, spots, store, bias)
-        count = len(tokens)
-        chunk = isinstance(spots.layout, ChunkLayout)
-        groups = (1, count) if chunk else (-(-count // ROWS), ROWS)
-        residual, read = self._input(ids, states, bias, groups)
-        attended = self._attend(tokens, read, spots, store)
-        between = read.new_zeros(*groups, self.config.hidden)
-        inner = read.new_zeros(*groups, self.config.intermediate)
-        delta = stored(self._out(attended.view(*groups, -1))).reshape(-1, self.config.hidden)
+        count, hidden = len(tokens), self.config.hidden
+        groups = (1, count) if isinstance(spots.layout, ChunkLayout) else (-(-count // ROWS), ROWS)
+        room = self._room if groups == (1, ROWS) else self._make(groups)
+        residual, read = self._input(ids, states, bias, room)
+        attended = self._attend(tokens, read, spots, store, room)
+        delta = stored(self._out(attended.view(*groups, -1))).reshape(-1, hidden)
         body, real, word, eps = stored(residual), self._real, self._word, self.config.eps
-        add_norm(body, delta[:count], self._between, eps, _rows(between)[:count], real, word)
-        both = stored(self._gate_up(between)).reshape(groups[0] * groups[1], -1)
-        gated(both[:count], _rows(inner)[:count], real, word)
-        last = self._down(inner).reshape(-1, self.config.hidden)[:count]
+        add_norm(body, delta[:count], self._between, eps, room.between.rows[:count], real, word)
+        both = stored(self._gate_up(room.between.tensor)).reshape(groups[0] * groups[1], -1)
+        gated(both[:count], room.inner.rows[:count], real, word)
+        last = self._down(room.inner.tensor).reshape(-1, hidden)[:count]
         if not self.config.final_norm:
             residual += last
             return Said(residual, residual)
-        normed = torch.empty_like(residual)
-        add_norm(body, stored(last), self._last, eps, stored(normed), real, word)
+        normed = residual.new_zeros(groups[0] * groups[1], hidden)
+        add_norm(body, stored(last), self._last, eps, stored(normed)[:count], real, word)
         return Said(residual, normed)
 
+    def _make(self, groups: tuple[int, int]) -> Room:
+        width = self.config.hidden + (self._outer if self._table is None else 0)
+        return make_room(self.config, width, groups, self.dtype)
+
     def _input(
-        self, ids: Tensor, states: Tensor, bias: Tensor | None, groups: tuple[int, int]
+        self, ids: Tensor, states: Tensor, bias: Tensor | None, room: Room
     ) -> tuple[Tensor, Tensor]:
         """The residual stream [T, H] and what attention reads [G, R, ...], of ids [T, W]."""
         count, config = len(ids), self.config
         outer = self._outer if self._table is None else 0
-        # What a table holds is not read: the window is then empty.
-        embeds = self.network.embed(ids).to(self.dtype) if outer else states.new_empty(count, 0, 1)
+        read = room.read.tensor
         if not config.wide:
-            both = embeds.new_zeros(*groups, outer + config.hidden)
-            both.flatten(0, 1)[:count] = torch.cat([embeds.flatten(1), states], -1)
-            read = self._fc(both)
+            embeds = self.network.embed(ids).to(self.dtype)
+            read.flatten(0, 1)[:count] = torch.cat([embeds.flatten(1), states], -1)
+            read = self._fc(read)
             rows = read.flatten(0, 1)[:count]
             rows += 0 if bias is None else bias
             # A picture's slot is read as it is: nothing is joined to it.
@@ -150,36 +154,37 @@ class EagleRows:
             residual = rows.clone()
             rows[:] = self.network.state_norm(rows)
             return residual, read
-        read = embeds.new_zeros(*groups, outer + config.hidden)
+        # What a table holds is not read: the window is then empty.
+        embeds = self.network.embed(ids).to(self.dtype) if outer else states.new_empty(count, 0, 1)
         residual = states.clone() if bias is None else states + bias
         join_norms(
             stored(embeds), stored(residual), (self._embedding_norm, self._state_norm), config.eps,
-            _rows(read)[:count], self._real, self._word,
+            room.read.rows[:count], self._real, self._word,
         )  # fmt: skip
         if config.norm_before_residual:
             residual = read.flatten(0, 1)[:count, outer:].clone()
         return residual, read
 
-    def _attend(self, tokens: np.ndarray, read: Tensor, spots: Spots, store: Tensor) -> Tensor:
+    def _attend(
+        self, tokens: np.ndarray, read: Tensor, spots: Spots, store: Tensor, room: Room
+    ) -> Tensor:
         """[G * R, heads, D]; rows of padding are 0."""
         config, count = self.config, len(spots.slots)
-        total = read.shape[0] * read.shape[1]
         shape = (count, config.head_dim)
         cos, sin = np.empty(shape, self._real.dtype), np.empty(shape, self._real.dtype)
         turn(spots.positions, self._frequencies, cos, sin)
-        group = config.heads // config.kv_heads
-        query = read.new_zeros(config.kv_heads, total, group, config.head_dim)
-        projected = stored(self._qkv(read)).reshape(total, -1)[:count]
-        if self._table is not None:
-            add_said(projected, stored(self._table), tokens, self._real, self._word)
+        projected = stored(self._qkv(read)).reshape(room.read.rows.shape[0], -1)[:count]
+        if self._said is not None:
+            add_said(projected, self._said, tokens, self._real, self._word)
+        views = self._views.of(store)
         rotate_store(
-            projected, cos, sin, self._heads, config.eps,
-            spots.slots, stored(store[0]), stored(store[1]), stored(query), self._real, self._word,
+            projected, cos, sin, self._heads, config.eps, spots.slots, *views, room.query.rows,
+            self._real, self._word,
         )  # fmt: skip
-        layout = spots.layout
+        layout, query = spots.layout, room.query.tensor
         if isinstance(layout, TreeLayout):
             reading = spots.reading or layout.reading(None)
-            return attend_stored(query, store, layout, reading, self._scale)
+            return attend_stored(query, store, layout, reading, self._scale, views)
         asked = query.transpose(0, 1).reshape(count, config.heads, config.head_dim)
         first = layout.base + layout.start
         key, value = store[:, :, first : first + count].transpose(1, 2)
@@ -231,11 +236,6 @@ class EagleRows:
         if not isinstance(norm, nn.RMSNorm):
             return np.empty(0, self._real.dtype)
         return norm.weight.data.to(torch.float64).cpu().numpy().astype(self._real.dtype)
-
-
-def _rows(x: Tensor) -> np.ndarray:
-    """[G, R, K] as stored rows [G * R, K]."""
-    return stored(x).reshape(-1, x.shape[-1])
 
 
 def _packed(*layers: nn.Linear, after: int = 0) -> PackedLinear:

@@ -1,6 +1,6 @@
 """Which guesses of a growing tree are worth a row of the verify.
 
-Axes: F nodes of one level, V ids a head scores, k children.
+Axes: B sequences, F nodes of one level, V ids a head scores, k children.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from mmspec_kernels.stored import stored
 
+from mmspec.core.noise import key
 from mmspec.core.stops import Stops
-from mmspec.text.children import likely_children
+from mmspec.text.children import Guessed, Nodes, Words, choose_children
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
+
+    import torch
 
     from mmspec.core.drafter import Facts
     from mmspec.core.grow import Level
@@ -32,12 +35,12 @@ class Rules:
     """
 
     def __init__(self, facts: Facts, ids: np.ndarray, children: int, floor: float) -> None:
-        self.ids, self.children = ids, children
+        self.ids, self.children = ids, min(children, len(ids))
         self.floor = np.float32(np.log(max(floor, 1e-30)))
         self.stops = Stops(facts.stop_tokens)
         # Columns a request may never be guessed: pictures, and what the target does not know.
         never = np.isin(ids, sorted(facts.media_tokens)) | (ids >= facts.vocabulary)
-        self.never = torch.from_numpy(np.flatnonzero(never))
+        self.never = np.flatnonzero(never)
 
 
 class Guesses:
@@ -45,43 +48,53 @@ class Guesses:
 
     def __init__(self, rules: Rules, sequences: ListOf[Sequence]) -> None:
         self._rules, self._sequences = rules, sequences
-        self._stops = [frozenset(rules.stops.of(sequence).tolist()) for sequence in sequences]
-        self._paths = np.zeros(0, np.float32)
-        self._tokens, self._chances = np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
+        ends = [rules.stops.of(sequence) for sequence in sequences]
+        stops = np.full((len(ends), max(map(len, ends), default=0)), -1, np.int64)
+        for row, own in enumerate(ends):
+            stops[row, : len(own)] = own
+        self._words = Words(rules.ids, rules.never, stops, rules.floor)
+        heats = [sequence.request.sampling.temperature for sequence in sequences]
+        self._warmth = np.array(heats, np.float32)
+        self._last = _room(0, rules.children)
 
     def children(
-        self, logits: torch.Tensor, level: Level, confidence: torch.Tensor | None = None
+        self, said: torch.Tensor, level: Level, *, judged: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Children of every node, as :func:`mmspec.core.grow.grow` wants them.
 
         Args:
-            logits: [F, V], the drafter's.
+            said: [F, V], the drafter's logits; where ``judged``, [F, V + 1], the last column the
+                logit of the chance that what is guessed at a node is accepted.
             level: the nodes; their parents are rows of the level given before.
-            confidence: float32 [F, 1], log-chance that what is guessed at a node is accepted.
 
         Returns:
             tokens int64 [F, k] and log-probabilities float32 [F, k], -inf where a guess is not
             worth a row.
         """
-        rules, above = self._rules, level.parents
-        scores = logits.float()
-        if len(rules.never):
-            scores = scores.index_fill(1, rules.never.to(scores.device), -torch.inf)
-        heard = scores.cpu().numpy()
-        if level.depth == 0:
-            self._paths = np.zeros(len(level.owner), np.float32)
-        else:
-            column = (self._tokens[above] == level.tokens[:, None]).argmax(1)
-            self._paths = self._paths[above] + np.minimum(self._chances[above, column], 0.0)
-        tokens, chances = likely_children(heard, level, self._sequences, rules.children, rules.ids)
-        if confidence is not None:
-            chances += confidence.cpu().numpy()
-        hopeless = self._paths[:, None] + chances < rules.floor
-        if level.depth:
-            for row, (token, owner) in enumerate(
-                zip(level.tokens.tolist(), level.owner.tolist(), strict=True)
-            ):
-                if token in self._stops[owner]:
-                    hopeless[row] = True
-        self._tokens, self._chances = tokens, np.where(hopeless, np.float32(-np.inf), chances)
-        return self._tokens, self._chances
+        warmth = self._warmth[level.owner]
+        nodes = Nodes(
+            level.owner, level.tokens, level.parents, warmth, self._keys(level, warmth),
+            level.depth == 0,
+        )  # fmt: skip
+        made = _room(len(level.owner), self._rules.children)
+        heard = stored(said if said.device.type == "cpu" else said.cpu())
+        choose_children(heard, judged, nodes, self._last, self._words, made)
+        self._last = made
+        return made.tokens, made.chances
+
+    def _keys(self, level: Level, warmth: np.ndarray) -> np.ndarray:
+        """Each node's noise key, uint64 [F]; 0 for greedy ones."""
+        keys = np.zeros(len(warmth), np.uint64)
+        if self._warmth.any():
+            for row, owner in enumerate(level.owner.tolist()):
+                one = self._sequences[owner]
+                if warmth[row] > 0:
+                    keys[row] = key(one.seed, one.choice, len(one) + level.depth)
+        return keys
+
+
+def _room(nodes: int, children: int) -> Guessed:
+    shape = (nodes, children)
+    return Guessed(
+        np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(nodes, np.float32)
+    )

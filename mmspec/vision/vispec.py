@@ -152,7 +152,10 @@ class Vispec(Eagle):
         spots = chunk_spots(memory.home, len(used))._replace(positions=plan.positions[used])
         said_rows = self.rows.run(tokens, states, spots, self.store, bias)
         memory.filled += len(used)
-        memory.state, memory.normed = said_rows.states[-1].clone(), said_rows.normed[-1].clone()
+        memory.state, memory.normed = (
+            said_rows.states[-1].clone(),
+            said_rows.normed[len(used) - 1].clone(),
+        )
 
 
 def build(config: Config, facts: Facts) -> Vispec:
