@@ -69,6 +69,9 @@ class Vispec(Eagle):
         most = max((len(bank) for bank in banks if bank is not None), default=0)
         if not most:
             return None
+        if most == 1 and len(banks) == 1:  # one picture: there is nothing to choose
+            assert banks[0] is not None
+            return banks[0].expand(len(states), -1)
         bank = states.new_zeros(len(banks), most, states.shape[-1])
         begun = torch.zeros(len(banks), most, dtype=torch.bool, device=states.device)
         for index, own in enumerate(banks):

@@ -1,0 +1,267 @@
+"""What the drafter that sees gains on pictures, and that its eyes change no answer.
+
+All arms run in one process, in turn, on the same held-out pictures (scenes of 7 to 9 things, whose
+descriptions have 150 tokens and more; and pairs of pictures) with the same caps; every arm's ids
+are held to those of plain decoding. Speedups are ratios of tokens a second of decoding, prefill
+left out, with bootstrap intervals over prompts; tau counts the bonus.
+
+    python evals/bench/pictures.py [--count 20] [--out evals/results/vispec/pictures.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from skeleton import provenance
+
+from mmspec.core.config import Config, Drafters, EngineConfig, ModelConfig
+from mmspec.core.drafter import Observation
+from mmspec.core.request import Request, Sampling, Speculation
+from mmspec.engine.build import build
+from mmspec.engine.draft import Panel
+from mmspec.train.data import pictures, two_pictures
+from mmspec.train.data.seeds import example_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.drafter import Budget, Drafter, Facts
+    from mmspec.core.request import Prompt
+    from mmspec.core.sequence import Sequence
+    from mmspec.core.tree import TokenTree
+    from mmspec.engine.engine import Engine
+    from mmspec.model.processor import Processor
+
+FIRST = 20_000_000  # held-out seeds that nothing else looks at
+TEXT, EYES = "text.eagle", "vision.vispec"
+ARMS = {
+    "plain": Speculation(enabled=False),
+    "text drafter": Speculation(drafters=(TEXT,)),
+    "vision drafter": Speculation(drafters=(EYES,)),
+    "all that suit": Speculation(),
+}
+
+
+class Run(NamedTuple):
+    """One prompt, or one batch, decoded once."""
+
+    ids: list[tuple[int, ...]]
+    seconds: float
+    tokens: int
+    rounds: int
+    emitted: int
+
+
+def scenes(processor: Processor, count: int) -> list[Prompt]:
+    """Pictures to describe, one a message."""
+    said = [{"type": "image"}, {"type": "text", "text": "Describe the picture."}]
+    seeds = [example_seed("held_out", FIRST + index) for index in range(count)]
+    images = [pictures.scene(seed, 7 + index % 3)[0] for index, seed in enumerate(seeds)]
+    return [processor.chat([{"role": "user", "content": said}], [image]) for image in images]
+
+
+def pairs(processor: Processor, count: int) -> list[Prompt]:
+    """The longest answer about one of two pictures."""
+    prompts = []
+    for index in range(count):
+        images, asked = two_pictures.two_pictures(example_seed("held_out", FIRST + 10_000 + index))
+        longest = max(asked, key=lambda one: len(one.answer))
+        said = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": longest.question}]
+        prompts.append(processor.chat([{"role": "user", "content": said}], list(images)))
+    return prompts
+
+
+def decode(
+    engine: Engine, prompts: ListOf[Prompt], speculation: Speculation, sampling: Sampling
+) -> Run:
+    """All prompts together; the clock runs from the last one's first token to the end."""
+    ids: dict[str, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        ids[str(index)] = []
+        engine.submit(Request(str(index), prompt, sampling, speculation))
+    waiting, began, first, rounds, emitted = set(ids), 0.0, 0, 0, 0
+    while engine.busy:
+        for delta in engine.step():
+            ids[delta.request_id] += delta.tokens
+            waiting.discard(delta.request_id)
+            if delta.report is not None:
+                rounds += delta.report.rounds
+                emitted += round(delta.report.tau * delta.report.rounds)
+        if not waiting and not began:
+            began, first = time.perf_counter(), sum(map(len, ids.values()))
+    seconds = time.perf_counter() - began
+    told = [tuple(row) for row in ids.values()]
+    return Run(told, seconds, sum(map(len, told)) - first, rounds, emitted)
+
+
+class Misled:
+    """A drafter that is shown other pictures than the target: other features in their places."""
+
+    runs_model = True
+
+    def __init__(self, drafter: Drafter, facts: Facts, how: str) -> None:
+        self._drafter, self._how, self.needs = drafter, how, drafter.needs
+        self._media = sorted(facts.media_tokens)
+        self._before: dict[int, torch.Tensor] = {}
+
+    def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
+        """Put nothing, or the last picture's features, in the place of a picture's."""
+        where = torch.from_numpy(np.isin(seen.tokens, self._media))
+        if where.any():
+            hidden = {layer: rows.clone() for layer, rows in seen.hidden.items()}
+            for layer, rows in hidden.items():
+                own = rows[where].clone()
+                other = self._before.get(layer, own)
+                rows[where] = 0.0 if self._how == "blank" or len(other) != len(own) else other
+                self._before[layer] = own
+            seen = Observation(seen.offsets, seen.tokens, hidden, seen.node_offsets,
+                               seen.node_tokens, seen.top)  # fmt: skip
+        self._drafter.observe(sequences, seen)
+
+    def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
+        """As the drafter does."""
+        return self._drafter.draft(sequences, budgets)
+
+    def forget(self, id: str) -> None:
+        """As the drafter does."""
+        self._drafter.forget(id)
+
+
+def versus(
+    engine: Engine, groups: ListOf[ListOf[Prompt]], samplings: ListOf[Sampling], arms: ListOf[str]
+) -> dict[str, object]:
+    """Every arm on every group of prompts, in turn; speedups over the first arm."""
+    runs: dict[str, list[Run]] = {arm: [] for arm in arms}
+    for turn, (group, sampling) in enumerate(
+        (group, sampling) for sampling in samplings for group in groups
+    ):
+        order = list(arms)[turn % len(arms) :] + list(arms)[: turn % len(arms)]
+        for arm in order:
+            runs[arm].append(decode(engine, group, ARMS[arm], sampling))
+    plain = runs[arms[0]]
+    told: dict[str, object] = {"prompts": sum(map(len, groups)), "seeds": len(samplings)}
+    told["tokens"] = float(np.mean([len(row) for run in plain for row in run.ids]))
+    for arm, own in runs.items():
+        same = [one.ids == two.ids for one, two in zip(own, plain, strict=True)]
+        told[arm] = speed(own, plain) | {"same_text": float(np.mean(same))}
+    return told
+
+
+def speed(own: list[Run], plain: list[Run]) -> dict[str, object]:
+    """Tokens a second over plain's, with a 95 % interval over prompts, and tau."""
+    rate = np.array([(run.tokens, run.seconds) for run in own])
+    base = np.array([(run.tokens, run.seconds) for run in plain])
+
+    def ratio(chosen: np.ndarray) -> float:
+        mine, theirs = rate[chosen].sum(0), base[chosen].sum(0)
+        return float((mine[0] / mine[1]) / (theirs[0] / theirs[1]))
+
+    draw = np.random.default_rng(0)
+    drawn = [ratio(draw.integers(0, len(own), len(own))) for _ in range(2000)]
+    taus = [run.emitted / max(1, run.rounds) for run in own]
+    return {
+        "tau": sum(run.emitted for run in own) / max(1, sum(run.rounds for run in own)),
+        "tau_sd_of_prompts": float(np.std(taus)),
+        "speedup": ratio(np.arange(len(own))),
+        "interval": [float(np.quantile(drawn, q)) for q in (0.025, 0.975)],
+        "tokens_per_second": float(rate[:, 0].sum() / rate[:, 1].sum()),
+    }
+
+
+def prefill_share(engine: Engine, prompts: ListOf[Prompt], arm: str) -> float:
+    """A drafter's time while a prompt is read, over the target's own."""
+    shares = []
+    for prompt in prompts:
+        before = engine.stats
+        drafting, steps = before.draft_seconds, before.step_seconds
+        decode(engine, [prompt], ARMS[arm], Sampling(temperature=0.0, max_tokens=1))
+        after = engine.stats
+        own = after.draft_seconds - drafting
+        shares.append(own / (after.step_seconds - steps - own))
+    return float(np.median(shares))
+
+
+def misled(engine: Engine, prompts: ListOf[Prompt], cap: Sampling) -> dict[str, object]:
+    """Tau and text when the drafter alone is shown no picture, or another."""
+    told: dict[str, object] = {}
+    own, eyes = engine.panel, engine.panel._drafters[EYES]  # a bench may look
+    truth = [decode(engine, [prompt], ARMS["plain"], cap).ids for prompt in prompts]
+    for how in ("as it is", "blank", "swapped"):
+        drafter = eyes if how == "as it is" else Misled(eyes, engine.target.facts, how)
+        engine.panel = Panel({EYES: drafter}, engine.target.facts.vocabulary)
+        runs = [decode(engine, [prompt], ARMS["vision drafter"], cap) for prompt in prompts]
+        told[how] = {
+            "tau": sum(run.emitted for run in runs) / sum(run.rounds for run in runs),
+            "same_text": float(np.mean([r.ids == t for r, t in zip(runs, truth, strict=True)])),
+        }
+    engine.panel = own
+    return told
+
+
+def main() -> None:
+    """Measure, print and write down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cap", type=int, default=320)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--eyes", default="nano-vispec", help="checkpoint of the vision drafter")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    options.device = "cpu"
+    torch.set_num_threads(options.threads)
+    drafters: Drafters = {
+        "text": {"eagle": {"path": "nano-eagle"}},
+        "vision": {"vispec": {"path": options.eyes}},
+        "retrieval": {"suffix": {}, "recycling": {}},
+    }
+    engine, processor = build(
+        Config(
+            model=ModelConfig(path=options.model),
+            engine=EngineConfig(prefix_cache=False, max_sequences=8),
+            drafters=drafters,
+        )
+    )
+    singles, both = scenes(processor, options.count), pairs(processor, options.count)
+    greedy = Sampling(temperature=0.0, max_tokens=options.cap)
+    warm = [
+        Sampling(temperature=1.0, max_tokens=options.cap, seed=seed)
+        for seed in range(options.seeds)
+    ]
+    for arm in ARMS.values():
+        decode(engine, singles[:1], arm, greedy)
+    kind = engine.target.model.config.model_type
+    result: dict[str, object] = {"provenance": provenance(options, kind)}
+    alone = [[prompt] for prompt in singles]
+    parts = {
+        "one picture, T=0": (alone, [greedy], list(ARMS)),
+        "one picture, T=1": (alone, warm, list(ARMS)),
+        "two pictures, T=0": ([[prompt] for prompt in both], [greedy], list(ARMS)),
+        "one picture, T=0, batch 8": (
+            [(singles * 2)[at : at + 8] for at in range(0, options.count - 7, 4)], [greedy],
+            ["plain", "text drafter", "vision drafter"],
+        ),
+    }  # fmt: skip
+    for name, (groups, samplings, arms) in parts.items():
+        result[name] = versus(engine, groups, samplings, arms)
+        print(name, json.dumps(result[name], indent=1), flush=True)
+    result["draft prefill over target prefill"] = {
+        arm: prefill_share(engine, singles, arm) for arm in ("text drafter", "vision drafter")
+    }
+    result["the drafter misled"] = misled(engine, singles, greedy)
+    for name in ("draft prefill over target prefill", "the drafter misled"):
+        print(name, json.dumps(result[name], indent=1), flush=True)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
