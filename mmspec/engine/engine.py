@@ -105,8 +105,8 @@ class Engine:
             )
             for sequence in choices
         ]
-        self._stats.send(route.name, len(choices))
         self.scheduler.add(choices)
+        self._stats.send(route.name, len(choices))
         self._flights |= {flight.sequence.id: flight for flight in flights}
 
     def cancel(self, request_id: str, choice: int | None = None) -> None:

@@ -217,6 +217,7 @@ class Processor:
         said = self._images(text=self._image_token, images=[picture.image], return_tensors="pt")
         count = int((said["input_ids"] == self._image_id).sum())
         known = ("pixel_values", "image_sizes", "image_grid_thw")
+        picture.image = None  # a remembered key holds no pixels
         return picture.digest, count, {name: said[name] for name in known if name in said}
 
 
@@ -226,9 +227,10 @@ class _Picture:
     __slots__ = ("digest", "image")
 
     def __init__(self, image: Image.Image, settings: bytes) -> None:
-        self.image = image.convert("RGB")
-        size = json.dumps(self.image.size).encode()
-        self.digest = hashlib.sha256(settings + size + self.image.tobytes()).hexdigest()
+        colours = image.convert("RGB")
+        size = json.dumps(colours.size).encode()
+        self.image: Image.Image | None = colours
+        self.digest = hashlib.sha256(settings + size + colours.tobytes()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Picture) and self.digest == other.digest

@@ -1,4 +1,8 @@
-"""Children of a level's nodes in one compiled pass: ``core.grow.children`` with every id competing.
+"""Children of a level's nodes in one compiled pass, every id competing.
+
+For a greedy request they are the drafter's most likely tokens. For a sampled one the target will
+draw argmax of log p + G, so they are ranked by log q + G with the very same noise, and a child's
+chance is the softmax of that over ``TAU``.
 
 Axes: F nodes, A nodes of the level before, V ids the head scores, k children, B sequences,
 M ids that end a text.

@@ -29,6 +29,7 @@ from mmspec.text.guesses import Guesses, Rules
 from mmspec.text.spots import REACH, Grove, chain_spots, chunk_spots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.sequence import Sequence
@@ -57,7 +58,9 @@ class Eagle:
 
     runs_model = True
 
-    def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
+    def __init__(
+        self, config: Config, facts: Facts, rows: EagleRows, *, dense: bool = False
+    ) -> None:
         shape = rows.config
         self.needs = Needs(layers=tuple(sorted(set(shape.layers))))
         self._config, self.rows = config, rows
@@ -65,7 +68,7 @@ class Eagle:
         self.rules = Rules(facts, ids, config.children, config.floor)
         self._memories = Memories(
             (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
-            facts.context, rows.dtype, rows.device,
+            facts.context, rows.dtype, rows.device, dense=dense,
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -202,22 +205,29 @@ def build(config: Config, facts: Facts) -> Eagle:
     Raises:
         ConfigError: the checkpoint is not one, or does not fit the target.
     """
-    target = facts.model if isinstance(facts.model, Target) else None
-    network = load_network(Path(locate(config.path)), None if target is None else target.layers)
-    check_fit("text.eagle", network, facts, target)
-    if target is None:
-        weight = network.fc.weight
-        return Eagle(config, facts, EagleRows(network, weight.dtype, weight.device))
-    network.lend(target.embed, target.logits, target.family.decoder.norm)
-    return Eagle(config, facts, EagleRows(network, target.dtype, target.device))
+    return Eagle(config, facts, rows_for("text.eagle", load_network, config.path, facts))
 
 
-def check_fit(address: str, network: EagleNetwork, facts: Facts, target: Target | None) -> None:
-    """Refuse a drafter of another target.
+def rows_for(
+    address: str, load: Callable[[Path, int | None], EagleNetwork], path: str, facts: Facts
+) -> EagleRows:
+    """A drafter's network from its checkpoint, lent what it shares with its target.
 
     Raises:
-        ConfigError: naming all that does not fit.
+        ConfigError: the checkpoint is not one, or does not fit the target.
     """
+    target = facts.model if isinstance(facts.model, Target) else None
+    network = load(Path(locate(path)), None if target is None else target.layers)
+    _check_fit(address, network, facts, target)
+    if target is None:
+        weight = network.fc.weight
+        return EagleRows(network, weight.dtype, weight.device)
+    network.lend(target.embed, target.logits, target.family.decoder.norm)
+    return EagleRows(network, target.dtype, target.device)
+
+
+def _check_fit(address: str, network: EagleNetwork, facts: Facts, target: Target | None) -> None:
+    """Refuse a drafter of another target."""
     shape, wrong = network.config, []
     lent = not (shape.own_embedding and shape.own_head)
     if lent and shape.vocabulary != facts.vocabulary:

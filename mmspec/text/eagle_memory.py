@@ -59,6 +59,10 @@ class Memories:
     Args:
         shape: (kv heads, head dimension). slots: tokens over all sequences.
         scratch: slots of a growing tree. context: most tokens of one sequence.
+        dense: whether positions count slots and not tokens.
+
+    Attributes:
+        store: keys and values, [2, kv heads, S, D].
     """
 
     def __init__(
@@ -69,18 +73,17 @@ class Memories:
         context: int,
         dtype: torch.dtype,
         device: torch.device,
+        *,
+        dense: bool = False,
     ) -> None:
+        self._dense = dense
         self._cache = KVCache(
             (1, *shape), max(slots, 2 * scratch), dtype=dtype, device=device, chunk=1,
             scratch=scratch,
         )  # fmt: skip
+        self.store = self._cache.store[0]
         self._context = context
         self._held: dict[str, Memory] = {}
-
-    @property
-    def store(self) -> torch.Tensor:
-        """Keys and values, [2, kv heads, S, D]."""
-        return self._cache.store[0]
 
     def ready(self, sequence: Sequence) -> Memory | None:
         """The sequence's memory, if it has read all but the last decided token."""
@@ -106,7 +109,8 @@ class Memories:
                 self._cache.open(sequence.id, room)
             except CacheFullError:
                 return None
-            held = Memory(sequence, self._cache.base(sequence.id), room, start, start)
+            base = self._cache.base(sequence.id)
+            held = Memory(sequence, base, room, start, start, self._dense)
             self._held[sequence.id] = held
         return held if held.filled + count <= held.room else None
 

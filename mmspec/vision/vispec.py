@@ -11,18 +11,14 @@ Axes: C tokens of a chunk, T rows, N pictures, m kept tokens, H hidden.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from mmspec.core.drafter import Needs
-from mmspec.model.load import locate
-from mmspec.model.target import Target
 from mmspec.text import eagle
-from mmspec.text.eagle import Eagle, check_fit, windows
-from mmspec.text.eagle_rows import EagleRows
+from mmspec.text.eagle import Eagle, rows_for, windows
 from mmspec.text.spots import chunk_spots
 from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
 from mmspec.vision.vispec_load import load_network
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
 
     from mmspec.core.drafter import Facts, Observation
     from mmspec.text.eagle_memory import Memory
+    from mmspec.text.eagle_rows import EagleRows
 
 ALL = 1 << 30  # tokens of a picture, where none is left out
 
@@ -45,16 +42,15 @@ class Vispec(Eagle):
     """Reads pictures once, when their last token is shown; the rest is a feature drafter's."""
 
     def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
-        super().__init__(config, facts, rows)
         network = rows.network
         assert isinstance(network, VispecNetwork)
         self._sight, self._seen = network.sight, network.sight.config
+        super().__init__(config, facts, rows, dense=self._seen.compact)
         self._kept = {"keep": ALL, "none": 0}.get(self._seen.how, self._seen.tokens)
         self.needs = Needs(layers=tuple(sorted({-1, *rows.config.layers})))
 
     def sees(self, memory: Memory, count: int) -> bool:
         """Whether a picture's tokens are among the next ``count``."""
-        memory.dense = self._seen.compact
         stop = memory.end + count
         spans = (
             (one.start, one.start + one.length) for one in memory.sequence.request.prompt.media
@@ -89,9 +85,7 @@ class Vispec(Eagle):
         layers = self.rows.config.layers
         fused = self.rows.fuse([seen.hidden[layer][part] for layer in layers])
         spans = spans_of(memory.sequence.request.prompt)
-        plan = plan_draft(
-            spans, memory.end, memory.end + count, self._kept, compact=self._seen.compact
-        )
+        plan = plan_draft(spans, memory.end, memory.end + count, self._kept)
         kept = self._look(memory, spans, seen.hidden[-1][part], fused)
         self._extend(memory, plan, fused, kept, int((spans[:, 0] < memory.first).sum()))
         memory.end += count
@@ -152,7 +146,9 @@ class Vispec(Eagle):
             begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
             came = torch.from_numpy(begun).to(fused.device)
             bias = self._sight.bias(states, memory.bank.expand(len(used), -1, -1), came)
-        spots = chunk_spots(memory.home, len(used))._replace(positions=plan.positions[used])
+        spots = chunk_spots(memory.home, len(used))
+        if not memory.dense:  # else they follow one another, as a chunk's slots do
+            spots = spots._replace(positions=plan.positions[used])
         said_rows = self.rows.run(tokens, states, spots, self.store, bias)
         memory.filled += len(used)
         memory.state, memory.normed = (
@@ -167,11 +163,4 @@ def build(config: Config, facts: Facts) -> Vispec:
     Raises:
         ConfigError: the checkpoint is not one, or does not fit the target.
     """
-    target = facts.model if isinstance(facts.model, Target) else None
-    network = load_network(Path(locate(config.path)), None if target is None else target.layers)
-    check_fit("vision.vispec", network, facts, target)
-    if target is None:
-        weight = network.fc.weight
-        return Vispec(config, facts, EagleRows(network, weight.dtype, weight.device))
-    network.lend(target.embed, target.logits, target.family.decoder.norm)
-    return Vispec(config, facts, EagleRows(network, target.dtype, target.device))
+    return Vispec(config, facts, rows_for("vision.vispec", load_network, config.path, facts))

@@ -6,9 +6,10 @@ import torch
 from core.toy import Toy, sequence, step
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_children import children
 
 from mmspec.core.drafter import Budget
-from mmspec.core.grow import Level, children, grow
+from mmspec.core.grow import Level, grow
 from mmspec.core.request import Sampling
 from mmspec.core.tree import TokenTree
 

@@ -13,11 +13,12 @@ import torch
 from drafters.checkpoints import save_language_model
 from drafters.markov import FACTS, MEDIA, VOCABULARY, Markov, prefill, prompt, step
 from drafting import random_tree
+from plain_children import children
 from transformers import LlamaForCausalLM
 
 from mmspec.core.drafter import Budget, Facts, Needs
 from mmspec.core.errors import ConfigError
-from mmspec.core.grow import Level, children
+from mmspec.core.grow import Level
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.model.load import locate

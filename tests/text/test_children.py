@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from plain_children import children
 
 from mmspec.core.drafter import Facts
-from mmspec.core.grow import Level, children
+from mmspec.core.grow import Level
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.text.guesses import Guesses, Rules
