@@ -86,7 +86,12 @@ class FetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 Drafters = dict[str, dict[str, dict[str, Any]]]
 QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}}}  # they suit every model
 # By the name of a bundled model: what was trained for it.
-TRAINED: dict[str, Drafters] = {"nano": {"text": {"eagle": {"path": "nano-eagle"}}}}
+TRAINED: dict[str, Drafters] = {
+    "nano": {
+        "text": {"eagle": {"path": "nano-eagle"}},
+        "vision": {"vispec": {"path": "nano-vispec"}},
+    }
+}
 
 
 class Unsaid(dict[str, dict[str, dict[str, Any]]]):
