@@ -107,10 +107,11 @@ def _bias(
         members[span.row].append(number)
     batch, slots = rows.tokens.shape[0], rows.tokens.shape[1] - 1
     most = max(map(len, members.values()))
-    bank = seen.glance.new_zeros(batch, most, seen.glance.shape[-1])
+    kept = sight.remember(seen.glance)
+    bank = kept.new_zeros(batch, most, *kept.shape[1:])
     begun = torch.zeros(batch, slots, most, dtype=torch.bool, device=bank.device)
     for row, numbers in members.items():
-        bank[row, : len(numbers)] = seen.glance[numbers]
+        bank[row, : len(numbers)] = kept[numbers]
         for place, number in enumerate(numbers):
             span = spans[number]
             own = rows.sample[row, span.start]
@@ -118,7 +119,6 @@ def _bias(
 
     def lift(states: Tensor, at: Tensor | None) -> Tensor:
         came = begun if at is None else begun.gather(1, at[..., None].expand(-1, -1, most))
-        vectors = bank[:, None].expand(-1, came.shape[1], -1, -1)
-        return sight.bias(states, vectors, came).to(states.dtype)
+        return sight.bias(states, bank, came).to(states.dtype)
 
     return lift

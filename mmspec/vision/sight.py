@@ -108,25 +108,30 @@ class Sight(nn.Module):
             return Seen(shares @ features, glance)
         return Seen(told[:, : self.config.tokens if how == "resample" else 0], glance)
 
+    def remember(self, glance: Tensor) -> Tensor:
+        """Vectors [P, H] as they are kept, [P, 2, H]: each with the key it is chosen by."""
+        key = glance if self.config.plain else glance @ self.choose.weight
+        return torch.stack([glance, key], -2)
+
     def bias(self, states: Tensor, bank: Tensor, begun: Tensor) -> Tensor:
-        """What is added to rows [..., H], of the pictures that came before each.
+        """What is added to rows [..., T, H], of the pictures that came before each.
 
         One picture adds its vector; of several the row's state chooses, evenly at first. (ViSpec
         takes the latest alone, which forgets the others.)
 
         Args:
-            bank: [..., N, H], the pictures' vectors. begun: bool [..., N], which came before.
+            bank: [..., N, 2, H], what is remembered. begun: bool [..., T, N], which came before.
         """
+        vectors, keys = bank.unbind(-2)
         if self.config.plain:
-            place = torch.arange(1, bank.shape[-2] + 1, device=bank.device)
+            place = torch.arange(1, vectors.shape[-2] + 1, device=bank.device)
             latest = (begun * place).argmax(-1, keepdim=True)
-            last = torch.take_along_dim(bank, latest[..., None], -2).squeeze(-2)
-            return torch.where(begun.any(-1, keepdim=True), last, 0)
-        scores = torch.einsum("...h,...nh->...n", self.choose(states), bank)
-        scores = scores * bank.shape[-1] ** -0.5
-        shares = scores.masked_fill(~begun, -torch.inf).softmax(-1)
-        shares = torch.where(begun, shares, 0)  # none came before: no number
-        return torch.einsum("...n,...nh->...h", shares.to(bank.dtype), bank)
+            shares = torch.zeros_like(begun, dtype=vectors.dtype).scatter_(-1, latest, 1)
+        else:
+            scores = states @ keys.to(states.dtype).mT * vectors.shape[-1] ** -0.5
+            shares = scores.masked_fill(~begun, -torch.inf).softmax(-1)
+        # Where none came before, there is no number.
+        return torch.where(begun, shares, 0).to(vectors.dtype) @ vectors
 
     def _told(self, embeds: Tensor, features: Tensor, real: Tensor) -> Tensor:
         """What the queries say of each picture, [P, queries, H]."""

@@ -67,14 +67,11 @@ class Vispec(Eagle):
             return None
         if most == 1 and len(banks) == 1:  # one picture: there is nothing to choose
             assert banks[0] is not None
-            return banks[0].expand(len(states), -1)
-        bank = states.new_zeros(len(banks), most, states.shape[-1])
-        begun = torch.zeros(len(banks), most, dtype=torch.bool, device=states.device)
-        for index, own in enumerate(banks):
-            if own is not None:
-                bank[index, : len(own)], begun[index, : len(own)] = own, True
-        rows = torch.from_numpy(owner).to(states.device)
-        return self._sight.bias(states, bank[rows], begun[rows])
+            return banks[0][:, 0].expand(len(states), -1)
+        # All sequences' pictures side by side: a row may lean on its own sequence's.
+        whose = np.repeat(np.arange(len(banks)), [0 if b is None else len(b) for b in banks])
+        begun = torch.from_numpy(owner[:, None] == whose).to(states.device)
+        return self._sight.bias(states, torch.cat([b for b in banks if b is not None]), begun)
 
     def _read(self, pieces: list[tuple[Memory, slice]], seen: Observation) -> None:
         (memory, part), *others = pieces
@@ -117,7 +114,7 @@ class Vispec(Eagle):
             told[number] = looked.tokens[0]
             if looked.glance is not None:
                 before = () if memory.bank is None else (memory.bank,)
-                memory.bank = torch.cat([*before, looked.glance])
+                memory.bank = torch.cat([*before, self._sight.remember(looked.glance)])
         return told
 
     def _extend(
@@ -145,7 +142,7 @@ class Vispec(Eagle):
         if memory.bank is not None:
             begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
             came = torch.from_numpy(begun).to(fused.device)
-            bias = self._sight.bias(states, memory.bank.expand(len(used), -1, -1), came)
+            bias = self._sight.bias(states, memory.bank, came)
         spots = chunk_spots(memory.home, len(used))
         if not memory.dense:  # else they follow one another, as a chunk's slots do
             spots = spots._replace(positions=plan.positions[used])

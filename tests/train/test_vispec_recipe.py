@@ -80,7 +80,8 @@ def test_a_new_reader_changes_nothing_of_what_a_text_drafter_says():
     glance = both.sight(
         torch.randn(1, 4, config.target_hidden), states[:, :4], torch.ones(1, 4) > 0
     )
-    assert not both.sight.bias(states[0], glance.glance[None], torch.ones(1, 1) > 0).any()
+    kept = both.sight.remember(glance.glance)
+    assert not both.sight.bias(states[0], kept, torch.ones(9, 1) > 0).any()
 
 
 @pytest.mark.parametrize("name", ["vispec", "msd", "flash"])
