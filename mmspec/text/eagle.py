@@ -146,7 +146,7 @@ class Eagle:
             [windows(memory.sequence.tokens, memory.end + 1, count, self.rows.config.window)
              for memory, count in zip(memories, counts, strict=True)]
         )  # fmt: skip
-        states = self.rows.fuse(features)
+        states = self.rows.fuse(features, chunk=bool(counts[0] > CHAIN))
         bias = self.bias(memories, np.repeat(np.arange(len(memories)), counts), states)
         said = self.rows.run(tokens, states, spots, self.store, bias)
         for memory, count, last in zip(memories, counts, np.cumsum(counts) - 1, strict=True):

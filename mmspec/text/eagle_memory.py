@@ -31,8 +31,8 @@ class Memory:
         state, normed: [H], what the network says at the last of them, and as its head reads it.
         first: absolute position of the first token that was read.
         dense: whether positions count slots and not tokens.
-        bank: [N, 2, H], what a drafter that sees keeps of the N pictures read so far. halves: of the
-            picture that a chunk's end has cut: what was shown of it, [part, ...] each.
+        bank: [N, 2, H], what a drafter that sees keeps of the N pictures read so far.
+        halves: of the picture that a chunk's end has cut, what was shown of it, [part, ...] each.
     """
 
     sequence: Sequence

@@ -75,11 +75,16 @@ class EagleRows:
         self._heads = np.stack(heads) if config.head_norms else none
         self._room, self._views = self._make((1, ROWS)), Views()
 
-    def fuse(self, features: list[Tensor]) -> Tensor:
-        """True features of the watched layers, each [T, E], as states [T, H]."""
+    def fuse(self, features: list[Tensor], *, chunk: bool = False) -> Tensor:
+        """True features of the watched layers, each [T, E], as states [T, H].
+
+        Args:
+            chunk: they are one sequence's prefill, which goes in one group as ``run`` has it.
+        """
         if not self.config.wide:
             return self.network.fuse(features).to(self.dtype)
-        return self._linear(self._fc, torch.cat(features, -1).to(self.dtype))
+        both = torch.cat(features, -1).to(self.dtype)
+        return self._fc(both[None])[0] if chunk else self._linear(self._fc, both)
 
     @property
     def judged(self) -> bool:

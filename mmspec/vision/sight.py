@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmspec.model.packed import PackedLinear
+
 if TYPE_CHECKING:
     from mmspec.text.eagle_config import EagleConfig
 
@@ -98,7 +100,7 @@ class Sight(nn.Module):
             real: bool [P, L], False on padding; a picture's tokens stand at its end.
         """
         told = self._told(embeds, features, real)
-        glance = self.lean(told[:, -1]) if self.config.glance else None
+        glance = self.lean(told[:, -1:])[:, 0] if self.config.glance else None
         how = self.config.how
         if how == "keep":
             return Seen(embeds, glance)
@@ -107,6 +109,14 @@ class Sight(nn.Module):
             shares = scores.masked_fill(~real[:, None], -torch.inf).softmax(-1)
             return Seen(shares @ features, glance)
         return Seen(told[:, : self.config.tokens if how == "resample" else 0], glance)
+
+    def pack(self) -> None:
+        """Lay the weights out for a processor, once and for good: a picture is few rows."""
+        for name in ("k_proj", "v_proj", "k_feature", "v_feature", "o_proj", "lean"):
+            layer = getattr(self, name, None)
+            if isinstance(layer, nn.Linear):
+                bias = None if layer.bias is None else layer.bias.data
+                setattr(self, name, PackedLinear(layer.weight.data, bias))
 
     def remember(self, glance: Tensor) -> Tensor:
         """Vectors [P, H] as they are kept, [P, 2, H]: each with the key it is chosen by."""

@@ -45,6 +45,8 @@ class Vispec(Eagle):
         network = rows.network
         assert isinstance(network, VispecNetwork)
         self._sight, self._seen = network.sight, network.sight.config
+        if rows.compiled:
+            network.sight.pack()
         super().__init__(config, facts, rows, dense=self._seen.compact)
         self._kept = {"keep": ALL, "none": 0}.get(self._seen.how, self._seen.tokens)
         self.needs = Needs(layers=tuple(sorted({-1, *rows.config.layers})))
@@ -80,7 +82,7 @@ class Vispec(Eagle):
             super()._read(pieces, seen)
             return
         layers = self.rows.config.layers
-        fused = self.rows.fuse([seen.hidden[layer][part] for layer in layers])
+        fused = self.rows.fuse([seen.hidden[layer][part] for layer in layers], chunk=True)
         spans = spans_of(memory.sequence.request.prompt)
         plan = plan_draft(spans, memory.end, memory.end + count, self._kept)
         kept = self._look(memory, spans, seen.hidden[-1][part], fused)
