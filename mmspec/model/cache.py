@@ -66,7 +66,8 @@ class KVCache:
     @property
     def used(self) -> int:
         """Slots owned by sequences in flight."""
-        return sum(extent.room for extent in self._extents.values())
+        # A copy: whoever reads the metrics does so beside the thread that opens sequences.
+        return sum(extent.room for extent in list(self._extents.values()))
 
     def open(self, id: str, capacity: int) -> None:
         """Give the sequence ``id`` room for ``capacity`` tokens and a tree beyond them.

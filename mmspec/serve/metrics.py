@@ -146,7 +146,7 @@ class _EngineCollector(Collector):
         routed = CounterMetricFamily(
             "mmspec_requests_routed", "Choices by who watches them", labels=["route"]
         )
-        for route, choices in stats.routed.items():
+        for route, choices in list(stats.routed.items()):  # the engine may add one meanwhile
             routed.add_metric([route], choices)
         yield routed
         kept = CounterMetricFamily(
