@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmspec.core.errors import BadRequestError
 from mmspec.core.logprobs import logprobs
 from mmspec.core.request import Delta
 from mmspec.core.sequence import Sequence
@@ -84,8 +85,10 @@ class Engine:
         """Queue a request; its Deltas come from later steps.
 
         Raises:
-            BadRequestError: this target cannot serve it. OverloadedError: the queue is full.
+            BadRequestError: not for this target, or id in flight. OverloadedError: queue full.
         """
+        if self.scheduler.of(request.id):  # they would share a cache, and each other's news
+            raise BadRequestError(f"a request {request.id!r} is in flight", "id")
         room = self.cache.slots - self.cache.scratch
         check_request(request, self.target.facts, self.panel.addresses, room)
         asked = request.sampling.seed
@@ -97,14 +100,12 @@ class Engine:
         route = choose(request, self.panel.addresses)
         flights = [
             Flight(
-                sequence,
-                Tally(self.panel.addresses, request.speculation.report, route),
+                sequence, Tally(self.panel.addresses, request.speculation.report, route),
                 Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
-                keys if self.config.prefix_cache else [],
-                self.target.facts,
+                keys if self.config.prefix_cache else [], self.target.facts,
             )
             for sequence in choices
-        ]
+        ]  # fmt: skip
         self.scheduler.add(choices)
         self._stats.send(route.name, len(choices))
         self._flights |= {flight.sequence.id: flight for flight in flights}

@@ -109,7 +109,7 @@ async def generate(
         named = await service.heavy(lambda: links(route, service, there().body()))
     async with pictures(service, visit.owner, named) as source:
         call, wording = await service.heavy(
-            lambda: read(route, service, there().take_body(), visit.id, source)
+            lambda: read(route, service, there().take_body(), visit.key, source)
         )
     answer = await service.ask(visit, call)
     headers = {"x-mmspec-queue-ms": str(visit.milliseconds)}

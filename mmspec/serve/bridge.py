@@ -105,7 +105,7 @@ class Bridge:
         Raises:
             BadRequestError: the engine refuses one.
             OverloadedError: the queue is full, or the server is shutting down.
-            EngineFaultError: the engine is dead or failed on it.
+            EngineFaultError: the engine is dead or failed on it, or an id is in use.
         """
         if self.draining:
             raise OverloadedError("the server is shutting down", retry_after=5.0)
@@ -113,6 +113,9 @@ class Bridge:
             raise EngineFaultError("the engine is not running")
         deadline = time.monotonic() + self._call_seconds
         ids = frozenset(request.id for request in requests)
+        if len(ids) < len(requests) or not ids.isdisjoint(self._tickets):
+            # One caller's news would reach another. Ids are ours to draw, so the fault is ours.
+            raise EngineFaultError("a request id is in use")
         ticket = Ticket(ids, deadline, halt=self._halt, end=self._end)
         self._tickets |= dict.fromkeys(ticket.ids, ticket)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()

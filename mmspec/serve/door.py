@@ -9,7 +9,6 @@ import asyncio
 import hmac
 import logging
 import re
-import secrets
 from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,7 @@ class Door:
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         asked = headers.get(b"x-request-id", "")
-        visit = Visit(asked if _SAFE_ID.match(asked) else secrets.token_hex(12), self._load)
+        visit = Visit(asked if _SAFE_ID.match(asked) else "", self._load)
         scope[VISIT] = visit
         write = self._writer(visit, send)
         self._load.calls += scope["method"] == "POST"
@@ -109,9 +108,9 @@ class Door:
             self._load.calls -= scope["method"] == "POST"
             self._metrics.visited(visit, scope["path"])
             log.info(
-                "%s %s %.100r %d %d ms",
-                visit.id, scope["method"], scope["path"], visit.status if visit.complete else 499,
-                visit.milliseconds,
+                "%s %s %s %.100r %d %d ms",
+                visit.id, visit.key, scope["method"], scope["path"],
+                visit.status if visit.complete else 499, visit.milliseconds,
             )  # fmt: skip
 
     def _check(self, scope: Scope, headers: dict[bytes, str], max_body: int) -> str:
@@ -152,9 +151,9 @@ class Door:
             async with asyncio.timeout(intake.seconds):
                 async with aclosing(_parts(receive, self._body_seconds)) as parts:
                     visit.upload = await intake.take(visit.owner, headers, parts)
+                    visit.release(visit.upload.discard)  # at once: a time-out may follow
         except TimeoutError as error:
             raise _too_slow() from error
-        visit.release(visit.upload.discard)
 
     async def _inner(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         """Run the application; it hears of a disconnect, and its tickets are freed at once.

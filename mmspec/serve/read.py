@@ -74,7 +74,7 @@ def read(
         route: whose body it is.
         service: the model's facts and limits.
         data: the body.
-        id: unique; names the answer and the engine's requests.
+        id: unique, so never the client's choice; names the answer and the engine's requests.
         source: of pictures that the body only names.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,13 @@ class Load:
 class Visit:
     """However a request ends - answer, refusal, fault, disconnect - ``close`` frees what it held.
 
+    Args:
+        asked: the id the client would like to read in headers; "": any.
+        load: where this visit is counted.
+
     Attributes:
-        id: the request id of logs and headers.
+        key: ours, unlike any other visit's; what the engine does for it is named after it.
+        id: the request id of logs and headers, which the client may choose: nothing hangs on it.
         started: ``time.monotonic`` at arrival.
         left: set once the client is gone, or has its whole answer.
         status: of the answer; 0 until it starts.
@@ -45,8 +51,9 @@ class Visit:
         upload: the body, where it went to the disk.
     """
 
-    def __init__(self, id: str, load: Load) -> None:
-        self.id = id
+    def __init__(self, asked: str, load: Load) -> None:
+        self.key = secrets.token_hex(12)
+        self.id = asked or self.key
         self.started = time.monotonic()
         self.left = asyncio.Event()
         self.status = 0

@@ -357,3 +357,48 @@ def test_long_prefill_runs_beside_decoding(target):
     for _ in range(8):
         early += [delta.request_id for delta in one.step() if delta.tokens]
     assert early == ["short"] * 8
+
+
+def test_an_id_in_flight_is_refused_before_anything_is_touched(target):
+    """Were it taken, the two would share slots, and the news of either would be told to both."""
+    prompts = {"a": text(70, 1), "b": text(40, 2)}
+    alone = {id: run(engine(target), {id: prompt}, GREEDY)[id] for id, prompt in prompts.items()}
+    one = engine(target)
+    one.submit(Request("a", prompts["a"], Sampling(temperature=0.0, max_tokens=24, n=2)))
+    told: dict[str, list] = {}
+    for _ in range(6):  # waiting, then read, then saying something
+        before = (one.stats.waiting, one.stats.running, one.cache.used, dict(one.stats.routed))
+        with pytest.raises(BadRequestError) as refusal:
+            one.submit(Request("a", prompts["b"], GREEDY))
+        assert refusal.value.param == "id"
+        after = (one.stats.waiting, one.stats.running, one.cache.used, dict(one.stats.routed))
+        assert after == before
+        for delta in one.step():
+            told.setdefault(delta.request_id, []).append(delta)
+    one.cancel("a", 0)  # one choice is left
+    with pytest.raises(BadRequestError):
+        one.submit(Request("a", prompts["b"], GREEDY))
+    for id, deltas in drain(one).items():
+        told.setdefault(id, []).extend(deltas)
+    assert said(delta for delta in told["a"] if delta.choice == 1) == alone["a"]
+    assert one.cache.used == 0
+    one.submit(Request("a", prompts["b"], GREEDY))  # once it is over, the id is free
+    assert said(drain(one)["a"]) == alone["b"]
+
+
+def test_the_cache_can_be_measured_while_it_is_opened(target):
+    """Metrics are read beside the engine's thread."""
+    cache = engine(target).cache
+
+    class Extent:
+        """One that is read in the moment in which another sequence comes."""
+
+        base = 0
+
+        @property
+        def room(self):
+            cache._extents["late"] = Extent()
+            return 5
+
+    cache._extents["early"] = Extent()
+    assert cache.used == 5
