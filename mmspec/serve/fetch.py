@@ -12,8 +12,9 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from mmspec.core.config import FetchConfig
 
 log = logging.getLogger(__name__)
-_RESOLVERS = 4  # threads; a name server may take its time
+_LOOKUPS = 2  # at a time for one request: a name that nobody answers for occupies a thread
+_RESOLVERS = 16  # threads, at least; others' names are looked up meanwhile
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Resolve = Callable[[str, int], list[Address]]
 Connect = Callable[[RemoteUrl, Address, ssl.SSLContext | None], Awaitable[Streams]]
@@ -55,6 +57,18 @@ async def connect(url: RemoteUrl, address: Address, tls: ssl.SSLContext | None) 
     return await asyncio.open_connection(str(address), url.port, ssl=tls, server_hostname=name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """What the pictures of one request share.
+
+    Attributes:
+        allowance: bytes. lookups: permits to occupy a resolver's thread.
+    """
+
+    allowance: Allowance
+    lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))
+
+
 class Fetcher:
     """Belongs to one event loop.
 
@@ -71,7 +85,9 @@ class Fetcher:
         self._resolve = resolve
         self._connect = connect
         self._tls = ssl.create_default_context()
-        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="mmspec-resolve")
+        self._threads = ThreadPoolExecutor(
+            max(_RESOLVERS, _LOOKUPS * config.requests), thread_name_prefix="mmspec-resolve"
+        )
         self._slots = asyncio.Semaphore(config.requests)
 
     def close(self) -> None:
@@ -81,6 +97,8 @@ class Fetcher:
     @asynccontextmanager
     async def fetch(self, links: Mapping[str, str]) -> AsyncIterator[dict[str, bytes]]:
         """What is behind some URLs; only so many requests hold such bytes at a time.
+
+        The dictionary is emptied at the end, whoever still holds it.
 
         Args:
             links: URL -> dotted path of the field that names it.
@@ -95,12 +113,15 @@ class Fetcher:
                 await self._slots.acquire()
         except TimeoutError as error:
             raise OverloadedError("too many pictures are being fetched", 2.0) from error
+        got: dict[str, bytes] = {}
         try:
-            allowance = Allowance(self._config.request_bytes)
-            yield await _all(
-                {url: self._fetch(target, allowance, links[url]) for url, target in targets.items()}
+            budget = _Budget(Allowance(self._config.request_bytes))
+            got = await _all(
+                {url: self._fetch(target, budget, links[url]) for url, target in targets.items()}
             )
+            yield got
         finally:
+            got.clear()  # a closure may live as long as the answer; the slot counts bytes held
             self._slots.release()
 
     def _read(self, url: str, param: str) -> RemoteUrl:
@@ -116,10 +137,10 @@ class Fetcher:
                 "invalid_image_url",
             ) from error
 
-    async def _fetch(self, url: RemoteUrl, allowance: Allowance, param: str) -> bytes:
+    async def _fetch(self, url: RemoteUrl, budget: _Budget, param: str) -> bytes:
         try:
             async with asyncio.timeout(self._config.seconds):
-                return await self._follow(url, allowance)
+                return await self._follow(url, budget)
         except (NotAllowedError, OSError, ValueError, h11.ProtocolError) as error:
             # Time-outs and failed handshakes are OSErrors; ValueError: a name no encoding has.
             log.info("not fetched from %s: %s %s", url.host, type(error).__name__, error)
@@ -127,32 +148,53 @@ class Fetcher:
                 "the image could not be fetched", param, "invalid_image_url"
             ) from None  # not even as a cause
 
-    async def _follow(self, url: RemoteUrl, allowance: Allowance) -> bytes:
+    async def _follow(self, url: RemoteUrl, budget: _Budget) -> bytes:
         for _ in range(self._config.redirects + 1):
-            got = await self._get(url, allowance)
+            got = await self._get(url, budget)
             if got.location is None:
                 return got.body
             url = url.follow(got.location, self._config)
         raise NotAllowedError("too many redirects")
 
-    async def _get(self, url: RemoteUrl, allowance: Allowance) -> Got:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self._resolve, url.host, url.port)
+    async def _get(self, url: RemoteUrl, budget: _Budget) -> Got:
+        found = await self._look_up(url, budget.lookups)
         if not found or not all(is_public(address) for address in found):
             raise NotAllowedError("an address that is not public")
         reader, writer = await self._reach(url, found)
         try:
-            return await ask(url, reader, writer, self._config.max_bytes, allowance)
+            return await ask(url, reader, writer, self._config.max_bytes, budget.allowance)
         finally:
             writer.transport.abort()  # nothing more is said, not even goodbye
 
+    async def _look_up(self, url: RemoteUrl, permits: asyncio.Semaphore) -> list[Address]:
+        """All addresses of a URL's name.
+
+        The permit comes back with the thread, which nobody can call off, not with its caller.
+        """
+        loop = asyncio.get_running_loop()
+
+        def give_back(_: Future[list[Address]]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and the permits with it
+                loop.call_soon_threadsafe(permits.release)
+
+        await permits.acquire()
+        work = self._threads.submit(self._resolve, url.host, url.port)
+        work.add_done_callback(give_back)
+        return await asyncio.wrap_future(work)
+
     async def _reach(self, url: RemoteUrl, addresses: list[Address]) -> Streams:
-        """The first of these addresses that answers: not every machine has a way to all."""
+        """The first of these addresses that answers: not every machine has a way to all.
+
+        One that drops what it is sent takes its share of the time, and leaves one for the body.
+        """
         tls = self._tls if url.scheme == "https" else None
+        each = dict.fromkeys(addresses)
+        share = self._config.seconds / (1 + len(each))
         failure: OSError | None = None
-        for address in dict.fromkeys(addresses):
+        for address in each:
             try:
-                return await self._connect(url, address, tls)
+                async with asyncio.timeout(share):
+                    return await self._connect(url, address, tls)
             except OSError as error:
                 failure = error
         raise failure or OSError("no address")
@@ -167,4 +209,5 @@ async def _all(work: Mapping[str, Coroutine[Any, Any, bytes]]) -> dict[str, byte
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        tasks.clear()  # a failure's traceback holds this frame, and so what the others fetched
     return dict(zip(work, bodies, strict=True))

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
+import traceback
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import openai
@@ -313,6 +314,20 @@ def test_the_next_address_where_one_is_dead():
     assert fetch(web, URL) == [b"p"]
 
 
+def test_the_next_address_where_one_is_silent():
+    """A firewall that drops what it is sent: nothing fails, and nothing comes."""
+    web = Web({"/x": page(b"p")}, {"a.org": ["8.8.8.8", "8.8.4.4", PUBLIC]})
+    connect = web.connect
+
+    async def dropped(url, address, tls):
+        if str(address) != PUBLIC:
+            await asyncio.sleep(60)
+        return await connect(url, address, tls)
+
+    web.connect = dropped
+    assert fetch(web, URL, seconds=2.0) == [b"p"]
+
+
 async def drip_head(writer):
     writer.write(b"HTTP/1.1 200 OK\r\n")
     for _ in range(200):
@@ -331,6 +346,11 @@ async def drip_body(writer):
 
 async def silence(writer):
     await asyncio.sleep(4)
+
+
+async def slow_refusal(writer):
+    await asyncio.sleep(0.2)
+    writer.write(page(b"", "404 Not Found"))
 
 
 async def slow_redirect(writer):
@@ -353,6 +373,62 @@ def test_a_slow_name_server():
     assert refused(web, seconds=0.2) == ONE
     assert time.monotonic() - start < 2
     gate.set()
+
+
+def test_dead_names_keep_nobody_else_waiting():
+    """Sixteen names that never answer, in one request, and what another asks for meanwhile."""
+    web = Web({"/x": page(b"p")})
+    resolve, gate, asked = web.resolve, threading.Event(), []
+
+    def sometimes(host, port):
+        if host.endswith(".dead.org"):
+            asked.append(host)
+            gate.wait(20)
+            return []
+        return resolve(host, port)
+
+    async def run():
+        fetcher = Fetcher(FetchConfig(**OPEN | {"seconds": 0.5}), sometimes, web.connect)
+        dead = {f"http://{i}.dead.org/x": "f" for i in range(16)}
+
+        async def wait():
+            async with fetcher.fetch(dead):
+                pass
+
+        try:
+            async with web.open():
+                waiting = asyncio.ensure_future(wait())
+                await asyncio.sleep(0.1)
+                async with fetcher.fetch({URL: "f"}) as got:
+                    assert got == {URL: b"p"}
+                with pytest.raises(BadRequestError, match=ONE):
+                    await waiting
+                await asyncio.sleep(0.1)  # nor does its end send the others after them
+        finally:
+            gate.set()
+            fetcher.close()
+
+    asyncio.run(run())
+    assert len(asked) == 2
+
+
+def test_one_look_up_after_another():
+    pages = {f"/{i}": page(b"%d" % i) for i in range(9)}
+    web = Web(pages)
+    resolve, lock, now, most = web.resolve, threading.Lock(), [0], [0]
+
+    def counted(host, port):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        with lock:
+            now[0] -= 1
+        return resolve(host, port)
+
+    web.resolve = counted
+    assert fetch(web, *(f"http://a.org/{i}" for i in range(9))) == [b"%d" % i for i in range(9)]
+    assert most == [2]
 
 
 async def endless(writer):
@@ -438,6 +514,31 @@ def test_so_many_requests_at_a_time():
     assert order[::2] == order[1::2]
 
 
+def test_bytes_go_with_the_slot():
+    """Whoever still has the dictionary, or the failure, has no bytes of pictures."""
+
+    async def run():
+        web = Web({"/x": page(b"p"), "/late": slow_refusal})
+        fetcher = Fetcher(FetchConfig(**OPEN), web.resolve, web.connect)
+        try:
+            async with web.open():
+                async with fetcher.fetch({URL: "f"}) as got:
+                    held = [*got.values()]
+                with pytest.raises(BadRequestError) as caught:
+                    async with fetcher.fetch({URL: "f", "http://a.org/late": "f"}):
+                        pass
+                return got, held, caught.value
+        finally:
+            fetcher.close()
+
+    got, held, failure = asyncio.run(run())
+    assert held == [b"p"]
+    assert got == {}
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(failure.__traceback__)]
+    assert any("tasks" in names for names in frames)
+    assert not any(names.get("tasks") for names in frames)
+
+
 def test_no_endless_wait_for_others():
     async def run():
         web = Web({"/x": page(b"p")})
@@ -451,7 +552,7 @@ def test_no_endless_wait_for_others():
                         pass
             async with fetcher.fetch({URL: "f"}) as got:
                 fetcher.close()
-                return got
+                return dict(got)
 
     assert asyncio.run(run()) == {URL: b"p"}
 
