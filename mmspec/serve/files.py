@@ -86,7 +86,7 @@ def file_routes(service: Service, desk: FileDesk) -> list[ControllerRouterHandle
             raise BadRequestError("an upload needs a body", "file")
         if upload.fields.purpose == "vision":
             await service.heavy(lambda: check_picture(upload, service.media))
-        kept = await at_the_disk(desk, lambda: store.keep(upload.draft, upload.fields, visit.owner))
+        kept = await at_the_disk(desk, lambda: upload.keep(visit.owner))
         return _reply(describe(kept))
 
     @get(PATH)

@@ -46,13 +46,13 @@ class UploadForm:
 
     Args:
         content_type: the request's header.
-        max_file: bytes the file may have.
+        max_file: bytes the file may have. max_picture: if it is for vision.
 
     Raises:
         HttpError: 415, the body is no multipart form.
     """
 
-    def __init__(self, content_type: str, max_file: int) -> None:
+    def __init__(self, content_type: str, max_file: int, max_picture: int) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get("boundary", "")
         if kind != "multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY:
@@ -62,6 +62,7 @@ class UploadForm:
         except (MultipartError, UnicodeError) as error:
             raise _malformed() from error
         self._max_file = max_file
+        self._max_picture = min(max_picture, max_file)
         self._name: str | None = None  # of the part that is being read
         self._value = bytearray()
         self._values: dict[str, str] = {}
@@ -141,16 +142,19 @@ class UploadForm:
         if name == _SECONDS and not (_DIGITS.match(value) and _SHORTEST <= int(value) <= _LONGEST):
             raise BadRequestError(f"seconds must be {_SHORTEST} to {_LONGEST}", name)
         self._values[name] = value
+        self._count(0)  # the purpose may follow the file
 
     def _count(self, more: int) -> None:
         self._size += more
         if self._size > self._max_file:
             raise file_too_large(self._max_file)
+        if self._size > self._max_picture and self._values.get("purpose") == "vision":
+            raise file_too_large(self._max_picture, "picture")
 
 
-def file_too_large(limit: int) -> HttpError:
-    """413: longer than any file may be."""
-    return HttpError(413, f"a file may have up to {limit} bytes", "request_too_large", "file")
+def file_too_large(limit: int, what: str = "file") -> HttpError:
+    """413: longer than any file, or any picture, may be."""
+    return HttpError(413, f"a {what} may have up to {limit} bytes", "request_too_large", "file")
 
 
 def _malformed() -> BadRequestError:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
-from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from mmspec.serve.errors import HttpError, overloaded
+from mmspec.serve.claims import Claims
+from mmspec.serve.errors import HttpError
 from mmspec.serve.file_store import over_quota
 from mmspec.serve.form import OVERHEAD, UploadForm
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from mmspec.core.config import FilesConfig
     from mmspec.serve.blobs import Draft
+    from mmspec.serve.claims import Claim
     from mmspec.serve.file_desk import FileDesk
+    from mmspec.serve.file_index import FileRow
     from mmspec.serve.form import UploadFields
 
 T = TypeVar("T")
@@ -27,16 +30,34 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Upload:
-    """Bytes that have arrived whole, and are not a file yet."""
+    """Bytes that have arrived whole, and are not a file yet.
 
-    def __init__(self, desk: FileDesk, draft: Draft, fields: UploadFields) -> None:
+    Args:
+        desk: where they lie. draft: the bytes. fields: what came beside them.
+        release: called, from any thread, once they are a file or gone.
+    """
+
+    def __init__(
+        self, desk: FileDesk, draft: Draft, fields: UploadFields, release: Callable[[], None]
+    ) -> None:
         self.draft = draft
         self.fields = fields
         self._desk = desk
+        self._release = release
+
+    def keep(self, owner: str) -> FileRow:
+        """Make a file of them. Blocking.
+
+        Raises:
+            HttpError, OSError, sqlite3.Error: as ``FileStore.keep``; they are still here.
+        """
+        row = self._desk.store.keep(self.draft, self.fields, owner)
+        self._release()
+        return row
 
     def discard(self) -> None:
         """Forget the bytes, unless they have become a file. Does not block."""
-        self._desk.later(self.draft.discard)
+        self._desk.later(partial(_forget, self.draft, self._release))
 
 
 class Intake:
@@ -44,24 +65,25 @@ class Intake:
 
     Args:
         desk: where files go. config: limits.
+        max_picture: bytes a file may have that says it is a picture.
 
     Attributes:
         max_body: bytes a body may have.
         seconds: a body must arrive within this.
     """
 
-    def __init__(self, desk: FileDesk, config: FilesConfig) -> None:
+    def __init__(self, desk: FileDesk, config: FilesConfig, max_picture: int) -> None:
         self.max_body = config.max_file_bytes + OVERHEAD
         self.seconds = config.upload_seconds
         self._desk = desk
         self._config = config
-        self._open = 0
-        self._coming: Counter[str] = Counter()  # bytes by owner, of uploads that have not ended
+        self._max_picture = max_picture
+        self._claims = Claims(config.uploads)
 
     async def take(
         self, owner: str, headers: Mapping[bytes, str], body: AsyncIterator[bytes]
     ) -> Upload:
-        """Receive one body.
+        """Receive one body; it counts as coming until the upload is kept or discarded.
 
         Raises:
             BadRequestError: it is not the form it should be.
@@ -69,47 +91,49 @@ class Intake:
         """
         if headers.get(b"content-encoding", "identity").lower() != "identity":
             raise HttpError(415, "an upload is sent as it is, not compressed")
-        form = UploadForm(headers.get(b"content-type", ""), self._config.max_file_bytes)
-        if self._open >= self._config.uploads:
-            raise overloaded("too many uploads at once", 1.0)
-        self._open += 1
+        kind = headers.get(b"content-type", "")
+        form = UploadForm(kind, self._config.max_file_bytes, self._max_picture)
+        claim = self._claims.open(owner)
+        release = partial(self._claims.release, claim)
         draft = self._desk.store.draft()
         upload: Upload | None = None
         try:
-            await self._receive(owner, draft, form, body)
-            upload = Upload(self._desk, draft, form.finish())
+            await self._receive(claim, draft, form, body)
+            upload = Upload(self._desk, draft, form.finish(), release)
         finally:
-            self._open -= 1
             if upload is None:
-                self._desk.later(draft.discard)
+                self._desk.later(partial(_forget, draft, release))
         return upload
 
     async def _receive(
-        self, owner: str, draft: Draft, form: UploadForm, body: AsyncIterator[bytes]
+        self, claim: Claim, draft: Draft, form: UploadForm, body: AsyncIterator[bytes]
     ) -> None:
         """All bytes of the file into the draft, as long as the owner has room for them."""
-        room = await at_the_disk(self._desk, lambda: self._desk.store.room(owner))
+        room = await at_the_disk(self._desk, lambda: self._desk.store.room(claim.owner))
         held: list[bytes] = []
-        size = counted = 0
-        try:
-            async for data in body:
-                for piece in form.feed(data):
-                    held.append(piece)
-                    size += len(piece)
-                    counted += len(piece)
-                    self._coming[owner] += len(piece)
-                if self._coming[owner] > room:
-                    raise over_quota(self._config)
-                if size >= _BLOCK:
-                    await self._write(draft, held)
-                    held, size = [], 0
-            await self._write(draft, held)
-        finally:
-            self._coming[owner] -= counted
-            self._coming += Counter()  # drops owners at zero
+        size = 0
+        async for data in body:
+            pieces = form.feed(data)
+            count = sum(map(len, pieces))
+            if self._claims.grow(claim, count) > room:
+                raise over_quota(self._config)
+            held += pieces
+            size += count
+            if size >= _BLOCK:
+                await self._write(draft, held)
+                held, size = [], 0
+        await self._write(draft, held)
 
     async def _write(self, draft: Draft, pieces: list[bytes]) -> None:
         await at_the_disk(self._desk, lambda: draft.write(b"".join(pieces)))
+
+
+def _forget(draft: Draft, release: Callable[[], None]) -> None:
+    """Blocking. What could not be removed counts no more: the next start sweeps it."""
+    try:
+        draft.discard()
+    finally:
+        release()
 
 
 async def at_the_disk(desk: FileDesk, work: Callable[[], T]) -> T:

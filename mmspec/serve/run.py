@@ -88,13 +88,15 @@ def service_of(config: Config, engine: Engine, processor: WireProcessor) -> Serv
 
 def door_of(config: Config, service: Service) -> Door:
     """The whole application, door included."""
+    files, most = service.files, service.media.max_bytes
+    intakes = {FILES: Intake(files, config.files, most)} if files is not None else None
     return Door(
         create_app(service),
         service.metrics,
         api_keys=config.serve.api_keys,
         max_body_bytes=config.serve.max_body_bytes,
         max_calls=service.max_calls,
-        intakes={FILES: Intake(service.files, config.files)} if service.files else None,
+        intakes=intakes,
     )
 
 

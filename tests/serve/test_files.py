@@ -21,6 +21,7 @@ from serve.fake import ByteProcessor, ScriptedEngine
 from serve.uploading import TYPE, end, field, form, part, png
 
 from mmspec.core.config import Config, FilesConfig, ServeConfig
+from mmspec.serve import files
 from mmspec.serve.blobs import Draft
 from mmspec.serve.file_desk import FileDesk
 from mmspec.serve.file_store import FileStore
@@ -28,6 +29,7 @@ from mmspec.serve.intake import Intake
 
 FILES = "/v1/files"
 LIMIT = 3 << 20
+PICTURE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def folder(tmp_path_factory):
 def desk(folder):
     """A server with two keys, so two owners."""
     config = Config(
-        serve=ServeConfig(api_keys=("ann", "bob"), max_body_bytes=1 << 20),
+        serve=ServeConfig(api_keys=("ann", "bob"), max_body_bytes=1 << 20, max_image_bytes=PICTURE),
         files=FilesConfig(
             directory=str(folder), max_file_bytes=LIMIT, owner_bytes=8 << 20, owner_files=12
         ),
@@ -242,6 +244,18 @@ def test_too_large(raw, desk, folder, ann):
     assert upload(raw, form(b"x" * LIMIT)).json()["bytes"] == LIMIT  # though no body may be so long
 
 
+def test_a_picture_too_large(raw, desk, folder, ann):
+    """Refused where its bytes pass the limit of pictures, and nothing of it is kept."""
+    check(upload(raw, form(b"x" * (PICTURE + 1), "vision")), 413, "file", "request_too_large")
+    late = part(b"x" * (PICTURE + 1)) + field("purpose", "vision") + end()
+    check(upload(raw, late), 413, "file", "request_too_large")
+    settled(desk, folder)
+    assert not blobs(folder)
+    padded = png() + b"\0" * (PICTURE - len(png()))
+    assert upload(raw, form(padded, "vision")).json()["bytes"] == PICTURE
+    assert upload(raw, form(b"x" * (PICTURE + 1))).status_code == 200  # it does not say so
+
+
 def test_quota(raw, ann, bob, desk, folder):
     for letter in b"xy":
         assert upload(raw, form(bytes([letter]) * LIMIT)).status_code == 200
@@ -324,7 +338,7 @@ def test_silence_is_no_fault_of_the_disk(tmp_path):
         await desk.open()
         try:
             headers = {b"content-type": TYPE}
-            await Intake(desk, config).take("", headers, falls_silent())
+            await Intake(desk, config, 1 << 20).take("", headers, falls_silent())
         finally:
             await desk.close()
 
@@ -354,6 +368,62 @@ def test_so_many_uploads_at_once(monkeypatch):
             assert response.headers["retry-after"]
             assert first.result().status_code == 200
             assert upload(http, form()).status_code == 200
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """Makes pictures wait to be looked at; yields (one is waiting, let it go on)."""
+    begun, gate = threading.Event(), threading.Event()
+    look = files.check_picture
+
+    def waits(*what):
+        begun.set()
+        assert gate.wait(10)
+        look(*what)
+
+    monkeypatch.setattr(files, "check_picture", waits)
+    yield begun, gate
+    gate.set()
+
+
+@pytest.mark.parametrize("data", [png(), b"no picture"], ids=["kept", "discarded"])
+def test_an_upload_counts_until_it_is_kept_or_gone(looked_at, data):
+    begun, gate = looked_at
+    config = Config(files=FilesConfig(uploads=1))
+    with (
+        running(ScriptedEngine(), ByteProcessor(), config) as server,
+        httpx.Client(base_url=server.url, timeout=30) as http,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(upload, http, form(data, "vision"))
+        assert begun.wait(10)
+        check(upload(http, form()), 503, None, "overloaded")
+        gate.set()
+        assert first.result().status_code == (200 if data == png() else 400)
+        server.wait_for(lambda: upload(http, form()).status_code == 200)
+        assert len(http.get(FILES).json()["data"]) == 1 + (data == png())
+
+
+@pytest.mark.parametrize("purpose", ["vision", "user_data"])
+def test_coming_bytes_count_until_they_are_kept_or_gone(looked_at, purpose):
+    """Two uploads that the quota has room for one by one, the first of which is no picture."""
+    begun, gate = looked_at
+    config = Config(files=FilesConfig(owner_bytes=3000))
+    with (
+        running(ScriptedEngine(), ByteProcessor(), config) as server,
+        httpx.Client(base_url=server.url, timeout=30) as http,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(upload, http, form(b"x" * 2000, "vision"))
+        assert begun.wait(10)
+        second = form(b"y" * 2000)
+        check(upload(http, second), 429, "file", "storage_quota_exceeded")
+        gate.set()
+        assert first.result().status_code == 400
+        server.wait_for(lambda: upload(http, second).status_code == 200)
+        small = form(png() + b"\0" * (1000 - len(png())), purpose)
+        assert upload(http, small).status_code == 200  # what is kept counts once
+        check(upload(http, form(b"z")), 429, "file", "storage_quota_exceeded")
 
 
 def test_nothing_blocks_the_event_loop(monkeypatch):

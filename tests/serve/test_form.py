@@ -16,8 +16,8 @@ from mmspec.serve.form import UploadFields, UploadForm
 AFTER = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
 
 
-def read(body, cuts=(), kind=TYPE, limit=1 << 20):
-    reader = UploadForm(kind, limit)
+def read(body, cuts=(), kind=TYPE, limit=1 << 20, picture=1 << 20):
+    reader = UploadForm(kind, limit, picture)
     edges = [0, *sorted(cuts), len(body)]
     found = b"".join(
         piece
@@ -104,16 +104,35 @@ def test_no_form_at_all():
     for kind in ("", "application/json", "multipart/form-data", "multipart/mixed; boundary=x",
                  "multipart/form-data; boundary=" + "x" * 201):  # fmt: skip
         with pytest.raises(HttpError) as caught:
-            UploadForm(kind, 1)
+            UploadForm(kind, 1, 1)
         assert caught.value.status == 415
 
 
 def test_counted_as_it_comes():
     assert read(form(b"x" * 100), limit=100)[1] == b"x" * 100
-    reader = UploadForm(TYPE, 100)
+    reader = UploadForm(TYPE, 100, 100)
     start = field("purpose", "vision") + part(b"x" * 100)[:-2]
     reader.feed(start)
     with pytest.raises(HttpError) as caught:
         reader.feed(b"y" * 200)  # long before the end of the body
     assert caught.value.status == 413
     assert caught.value.body.error.code == "request_too_large"
+
+
+def test_a_picture_is_counted_by_its_own_limit():
+    """As soon as the purpose is known; and never by more than a file's."""
+    bytes = part(b"x" * 60)
+    purposes = {name: field("purpose", name) for name in ("vision", "user_data")}
+    for body in (purposes["vision"] + bytes + end(), bytes + purposes["vision"] + end()):
+        assert len(read(body, limit=100, picture=60)[1]) == 60
+        for limits in ({"limit": 100, "picture": 59}, {"limit": 59, "picture": 100}):
+            with pytest.raises(HttpError) as caught:
+                read(body, **limits)
+            assert caught.value.status == 413
+            assert caught.value.body.error.code == "request_too_large"
+            assert caught.value.body.error.param == "file"
+    assert len(read(purposes["user_data"] + bytes + end(), limit=100, picture=59)[1]) == 60
+    reader = UploadForm(TYPE, 1000, 60)
+    reader.feed(purposes["vision"] + bytes[:-2])
+    with pytest.raises(HttpError):
+        reader.feed(b"y")  # at the first byte too many
