@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mmspec.serve.form import UploadFields
 
 log = logging.getLogger(__name__)
+_LOCK = "lock"  # by this file in it a folder is known as a store
 
 
 class FileStore:
@@ -51,7 +52,8 @@ class FileStore:
         """Open the folder, for this process alone, and put it in order. Idempotent.
 
         Raises:
-            ConfigError: the folder cannot be used or another process uses it.
+            ConfigError: the folder cannot be used, is no place for private files, or is used by
+                another process.
         """
         if self._claim is not None:
             return
@@ -61,7 +63,7 @@ class FileStore:
                 self._folder = Path(tempfile.mkdtemp(prefix="mmspec-files-"))
             else:
                 self._folder = Path(directory).expanduser()
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_private(self._folder)
             claim = _claim(self._folder)
         except BlockingIOError as error:
             raise ConfigError(f"another process keeps files in {directory}") from error
@@ -228,13 +230,31 @@ class FileStore:
             self._blobs.sweep({row.digest for row in rows} - {row.digest for row in lost})
 
 
+def _make_private(folder: Path) -> None:
+    """Make a folder that its owner alone may enter; one that is there already is closed to others.
+
+    Raises:
+        ConfigError: it is open to others and holds what is not ours, as /tmp or a home does:
+            somebody may need it open. OSError: the disk's, or the folder is another user's.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077 == 0:
+        return
+    if any(folder.iterdir()) and not (folder / _LOCK).is_file():
+        raise ConfigError(
+            f"{folder} is open to other users and holds other things than uploaded files; "
+            "name a folder of its own, or close this one (chmod 700)"
+        )
+    folder.chmod(0o700)
+
+
 def _claim(folder: Path) -> BinaryIO:
     """A handle that keeps other processes out while it is open, however its holder ends.
 
     Raises:
         BlockingIOError: another process has it.
     """
-    claim = (folder / "lock").open("ab")
+    claim = (folder / _LOCK).open("ab")
     try:
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

@@ -316,6 +316,35 @@ def test_private_folder(clock):
     assert not folder.exists()
 
 
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_a_folder_that_is_there_is_closed_to_others(opened, tmp_path):
+    folder = tmp_path / "files"
+    for before in (0o755, 0o777, 0o710):
+        folder.mkdir(exist_ok=True)  # empty, then a store of ours
+        folder.chmod(before)
+        store = opened()
+        assert mode(folder) == 0o700
+        keep(store, b"%o" % before)
+        store.close()
+    assert len(listed(opened())) == 3
+
+
+def test_a_folder_of_others_is_not_taken_from_them(opened, tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "letter").write_text("not ours")
+    folder.chmod(0o755)
+    with pytest.raises(ConfigError, match="open to other users"):
+        opened()
+    assert mode(folder) == 0o755
+    assert [path.name for path in folder.iterdir()] == ["letter"]
+    folder.chmod(0o700)
+    assert keep(opened(), b"x").bytes == 1
+
+
 BUSY = """
 import sys
 from mmspec.core.config import FilesConfig
