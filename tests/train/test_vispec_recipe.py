@@ -7,17 +7,20 @@ from answered import Answers
 from rounds import passes_are_rounds
 
 from mmspec.core.errors import ConfigError
+from mmspec.text.eagle_checkpoint import save_checkpoint as save_reading
 from mmspec.text.eagle_network import EagleNetwork
+from mmspec.train.asked import Asked
 from mmspec.train.capture import FrozenTarget
 from mmspec.train.drafter_loop import Course, Crew, run
 from mmspec.train.eagle_shape import Shape, eagle_config
 from mmspec.train.eagle_stage import Plan
+from mmspec.train.guards import GuardError
 from mmspec.train.lesson import Mix
 from mmspec.train.looking import Looking
 from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.reading import Reading
 from mmspec.train.recipe_file import read
-from mmspec.train.recipes.vispec import PictureStage, Recipe, seeing
+from mmspec.train.recipes.vispec import PictureStage, Recipe, dry_run, seeing
 from mmspec.vision.sight import SightConfig
 from mmspec.vision.vispec_checkpoint import save_checkpoint
 from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
@@ -93,3 +96,17 @@ def test_the_shipped_recipes_are_read(name, tmp_path):
     path.write_text("[sight]\ntokens = 2\nqueries = 3\n")
     with pytest.raises(ConfigError, match="queries"):
         read(Recipe, f"{name}.toml", path)
+
+
+def test_a_dry_run_says_what_a_run_needs_and_refuses_what_does_not_fit(tmp_path):
+    recipe = read(Recipe, "vispec.toml", None)
+    told = dry_run(recipe, Asked("nano", tmp_path))
+    for part in ("10 layers of 256", "to see", "GiB", "2500 questions"):
+        assert part in told
+    small = Shape(start="fresh")
+    config = eagle_config(Answers("llava").model.config.get_text_config(), small)
+    save_reading(tmp_path / "other", EagleNetwork(config))
+    with pytest.raises(GuardError, match="of width 64"):
+        dry_run(
+            msgspec.structs.replace(recipe, start=str(tmp_path / "other")), Asked("nano", tmp_path)
+        )

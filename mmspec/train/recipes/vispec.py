@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from mmspec.model.families.find import refuse_unsupported
 from mmspec.model.load import load_model, load_spec, locate
 from mmspec.text.eagle_checkpoint import load_checkpoint
 from mmspec.text.eagle_network import EagleNetwork
@@ -23,7 +24,9 @@ from mmspec.train.capture import FrozenTarget
 from mmspec.train.data.mixture import Mixture
 from mmspec.train.drafter_loop import run
 from mmspec.train.eagle_data import Recipe as TextRecipe
+from mmspec.train.eagle_shape import memory
 from mmspec.train.eagle_stage import EagleStage, Plan
+from mmspec.train.guards import GuardError
 from mmspec.train.looking import Looking
 from mmspec.train.memory import trained
 from mmspec.train.optimizer import MasterAdamW
@@ -110,14 +113,30 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
     Raises:
         ConfigError, UnsupportedModelError, GuardError: what would fail later fails now.
     """
-    if recipe.start:
-        network = seeing(load_checkpoint(Path(locate(recipe.start)))[0], recipe.sight)
-        all_of_it, eyes = trained(network) / 1e6, trained(network.sight) / 1e6
-        told = f"drafter    {all_of_it:.2f} M weights, {eyes:.2f} M of them to see, {recipe.start}"
-    else:
-        told = eagle_data.dry_run(read(TextRecipe, "eagle.toml", None), asked)
-    wanted = questions(asked, recipe.mixture, recipe.questions)
-    return f"{told}\n{look(asked, wanted, recipe.reading.width, load_spec(asked.model))}"
+    if not recipe.start:
+        return eagle_data.dry_run(read(TextRecipe, "eagle.toml", None), asked)
+    spec = load_spec(asked.model)
+    refuse_unsupported(spec)
+    text = spec.get_text_config()
+    network = seeing(load_checkpoint(Path(locate(recipe.start)))[0], recipe.sight)
+    config = network.config
+    if config.target_hidden != text.hidden_size or max(config.layers) >= text.num_hidden_layers:
+        raise GuardError(
+            f"{recipe.start} reads layers {config.layers} of width {config.target_hidden}; the "
+            f"target has {text.num_hidden_layers} of {text.hidden_size}"
+        )
+    size = (getattr(spec, "dtype", None) or torch.float32).itemsize
+    reading, wanted = recipe.reading, questions(asked, recipe.mixture, recipe.questions)
+    lines = [
+        f"target     {spec.model_type}, {text.num_hidden_layers} layers of {text.hidden_size}",
+        f"drafter    {trained(network) / 1e6:.2f} M weights, {trained(network.sight) / 1e6:.2f} M "
+        f"of them to see; after the text stage of {recipe.start}",
+        f"step       {reading.rows} rows of {reading.width} tokens, "
+        f"{recipe.course.accumulate} times, unrolled {recipe.mix.unroll}",
+        memory(spec, network, recipe, size).table(),
+        look(asked, wanted, reading.width, spec),
+    ]
+    return "\n".join(lines)
 
 
 def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
