@@ -66,7 +66,8 @@ class Sight(nn.Module):
         super().__init__()
         self.config = sight
         hidden, outer, dim = config.hidden, config.target_hidden, config.head_dim
-        self._heads, self._dim = config.heads, dim
+        self._heads, self._dim, self._eps = config.heads, dim, config.eps
+        self._packed: dict[str, PackedLinear] = {}
         wide = config.heads * dim
         queries = sight.tokens * (sight.how == "resample") + sight.glance
         if sight.how == "latent":
@@ -111,12 +112,29 @@ class Sight(nn.Module):
         return Seen(told[:, : self.config.tokens if how == "resample" else 0], glance)
 
     def pack(self) -> None:
-        """Lay the weights out for a processor, once and for good: a picture is few rows."""
-        for name in ("k_proj", "v_proj", "k_feature", "v_feature", "o_proj", "lean"):
+        """Lay the weights out for a processor, once and for good: a picture is few rows.
+
+        Keys and values of a stream become one product, its norm's weight and its gates within.
+        """
+        key_gate, value_gate = getattr(self, "gates", torch.ones(2))
+        if hasattr(self, "k_proj"):
+            self._pack("embeds", self.embed_norm, (self.k_proj, 1.0), (self.v_proj, 1.0))
+        if hasattr(self, "k_feature"):
+            gated = (self.k_feature, key_gate), (self.v_feature, value_gate)
+            self._pack("features", self.feature_norm, *gated)
+        for name in ("o_proj", "lean"):
             layer = getattr(self, name, None)
             if isinstance(layer, nn.Linear):
-                bias = None if layer.bias is None else layer.bias.data
-                setattr(self, name, PackedLinear(layer.weight.data, bias))
+                setattr(self, name, PackedLinear(layer.weight.data, None))
+
+    def _pack(
+        self, stream: str, norm: nn.Module, *layers: tuple[nn.Linear, Tensor | float]
+    ) -> None:
+        weight = torch.cat([layer.weight.data * gate for layer, gate in layers])
+        if isinstance(norm, nn.RMSNorm):
+            weight = weight * norm.weight.data
+        biases = [layer.bias.data for layer, _ in layers if layer.bias is not None]
+        self._packed[stream] = PackedLinear(weight, torch.cat(biases) if biases else None)
 
     def remember(self, glance: Tensor) -> Tensor:
         """Vectors [P, H] as they are kept, [P, 2, H]: each with the key it is chosen by."""
@@ -157,6 +175,8 @@ class Sight(nn.Module):
 
     def _mixed(self, embeds: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [P, L, heads D] of the two streams."""
+        if self._packed:
+            return self._mixed_packed(embeds, features)
         if self.config.keys == "features":
             inner = self.feature_norm(features)
             return self.k_feature(inner), self.v_feature(inner)
@@ -167,3 +187,17 @@ class Sight(nn.Module):
         inner = self.feature_norm(features)
         key_gate, value_gate = self.gates
         return keys + key_gate * self.k_feature(inner), values + value_gate * self.v_feature(inner)
+
+    def _mixed_packed(self, embeds: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The same by :meth:`pack`'s layers."""
+        both = None
+        for stream, rows in (("embeds", embeds), ("features", features)):
+            if stream in self._packed:
+                even = rows
+                if not self.config.plain:
+                    even = F.rms_norm(rows, rows.shape[-1:], eps=self._eps)
+                said = self._packed[stream](even)
+                both = said if both is None else both + said
+        assert both is not None
+        keys, values = both.chunk(2, -1)
+        return keys, values

@@ -144,7 +144,10 @@ class Vispec(Eagle):
         if memory.bank is not None:
             begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
             came = torch.from_numpy(begun).to(fused.device)
-            bias = self._sight.bias(states, memory.bank, came)
+            if len(memory.bank) == 1:  # nothing to choose
+                bias = came.to(fused.dtype) * memory.bank[:, 0]
+            else:
+                bias = self._sight.bias(states, memory.bank, came)
         spots = chunk_spots(memory.home, len(used))
         if not memory.dense:  # else they follow one another, as a chunk's slots do
             spots = spots._replace(positions=plan.positions[used])
