@@ -70,6 +70,8 @@ class Eagle:
             (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
             facts.context, rows.dtype, rows.device, dense=dense,
         )  # fmt: skip
+        if rows.compiled:
+            rows.views.of(self._memories.store)
 
     @torch.inference_mode()
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:

@@ -73,7 +73,7 @@ class EagleRows:
         heads = [self._weights(network.q_norm), self._weights(network.k_norm)]
         none = np.zeros((0, config.head_dim), self._real.dtype)
         self._heads = np.stack(heads) if config.head_norms else none
-        self._room, self._views = self._make((1, ROWS)), Views()
+        self._room, self.views = self._make((1, ROWS)), Views()
 
     def fuse(self, features: list[Tensor], *, chunk: bool = False) -> Tensor:
         """True features of the watched layers, each [T, E], as states [T, H].
@@ -181,7 +181,7 @@ class EagleRows:
         projected = stored(self._qkv(read)).reshape(room.read.rows.shape[0], -1)[:count]
         if self._said is not None:
             add_said(projected, self._said, tokens, self._real, self._word)
-        views = self._views.of(store)
+        views = self.views.of(store)
         rotate_store(
             projected, cos, sin, self._heads, config.eps, spots.slots, *views, room.query.rows,
             self._real, self._word,
