@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-ADDRESS = "text.eagle"
+Told = TypeVar("Told", bound=msgspec.Struct)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,15 +53,34 @@ def save_checkpoint(
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write a folder; ``dtype`` is that of the weights on disk, None: as they are."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = network.config
     told = Manifest(
         network=config, layers=config.layers, tokenizer=tokenizer, training=dict(training or {})
     )
+    write(folder, told, network, dtype)
+
+
+def write(
+    folder: Path, told: msgspec.Struct, network: EagleNetwork, dtype: torch.dtype | None
+) -> None:
+    """Write a manifest and a network's weights, in ``dtype`` (None: as they are)."""
+    folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
     (folder / "config.json").write_bytes(text + b"\n")
-    tensors = {name: stored(value, dtype) for name, value in network.state_dict().items()}
+    tensors = {name: _stored(value, dtype) for name, value in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
+
+
+def read_manifest(folder: Path, kind: type[Told]) -> Told:
+    """What config.json says.
+
+    Raises:
+        ConfigError: it is not there, or not of this kind.
+    """
+    try:
+        return msgspec.json.decode((folder / "config.json").read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"drafter checkpoint {folder}: config.json: {error}") from error
 
 
 def load_checkpoint(folder: Path) -> tuple[EagleNetwork, Manifest]:
@@ -71,10 +90,7 @@ def load_checkpoint(folder: Path) -> tuple[EagleNetwork, Manifest]:
         ConfigError: config.json or the tensors are not what they should be; every wrong tensor
             is named.
     """
-    try:
-        told = msgspec.json.decode((folder / "config.json").read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigError(f"drafter checkpoint {folder}: config.json: {error}") from error
+    told = read_manifest(folder, Manifest)
     return fill(EagleNetwork(told.network), read_tensors(folder), folder), told
 
 
@@ -140,7 +156,7 @@ def _check_ids(network: EagleNetwork, folder: Path) -> None:
         raise ConfigError(f"drafter checkpoint {folder}: d2t and t2d do not fit each other")
 
 
-def stored(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def _stored(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     """A weight as it goes to disk: on the processor, in ``dtype`` if it is a real number."""
     value = value.detach().cpu().contiguous()
     return value if dtype is None or not value.is_floating_point() else value.to(dtype)

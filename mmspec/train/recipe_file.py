@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import torch
 
 from mmspec import __version__
 from mmspec.core.errors import ConfigError
+from mmspec.train.regenerate import tokenizer_digest
 
 if TYPE_CHECKING:
     from mmspec.train.asked import Asked
     from mmspec.train.responses import Responses
 
 Recipe = TypeVar("Recipe", bound=msgspec.Struct)
+N = TypeVar("N")
+N_contra = TypeVar("N_contra", contravariant=True)
+Keep = Callable[[int, Mapping[str, float]], None]
+
+
+class Save(Protocol[N_contra]):
+    """Writes a drafter's checkpoint folder."""
+
+    def __call__(
+        self, folder: Path, network: N_contra, *, tokenizer: str, training: Mapping[str, Any],
+        dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        """See the drafter's own ``save_checkpoint``."""
 
 
 def read(kind: type[Recipe], shipped: str, path: Path | None) -> Recipe:
@@ -53,3 +68,15 @@ def provenance(
         "mmspec": __version__,
         "torch": str(torch.__version__),
     }
+
+
+def keeper(asked: Asked, network: N, origin: Mapping[str, object], save: Save[N]) -> Keep:
+    """What writes ``asked.out``/drafter while a network learns: (step, numbers of a trial)."""
+
+    def keep(step: int, trial: Mapping[str, float]) -> None:
+        told = {**origin, "step": step, "trial": dict(trial)}
+        hashed = tokenizer_digest(asked.target)
+        folder = asked.out / "drafter"
+        save(folder, network, tokenizer=hashed, training=told, dtype=torch.bfloat16)
+
+    return keep

@@ -151,7 +151,9 @@ class Sight(nn.Module):
             bank: [..., N, 2, H], what is remembered. begun: bool [..., T, N], which came before.
         """
         vectors, keys = bank.unbind(-2)
-        if self.config.plain:
+        if vectors.shape[-2] == 1:  # nothing to choose
+            shares = torch.ones_like(begun, dtype=vectors.dtype)
+        elif self.config.plain:
             place = torch.arange(1, vectors.shape[-2] + 1, device=bank.device)
             latest = (begun * place).argmax(-1, keepdim=True)
             shares = torch.zeros_like(begun, dtype=vectors.dtype).scatter_(-1, latest, 1)

@@ -72,9 +72,7 @@ def slots_of(spans: np.ndarray) -> np.ndarray:
     return np.maximum(spans - 1, 0)
 
 
-def plan_draft(
-    spans: np.ndarray, start: int, stop: int, m: int, *, compact: bool = False
-) -> DraftPlan:
+def plan_draft(spans: np.ndarray, start: int, stop: int, m: int) -> DraftPlan:
     """What a drafter reads of the slots [start, stop).
 
     The plans of consecutive chunks, one after another, are the plan of all: a picture's compressed
@@ -85,7 +83,6 @@ def plan_draft(
     Args:
         spans: token spans of the pictures, from ``spans_of``.
         m: compressed tokens a picture; 0 drops pictures, as many as it has slots keeps them all.
-        compact: number the entries 0, 1, 2, ... in place of their positions (an ablation).
     """
     slots = slots_of(spans)
     first, last = slots[:, 0], slots[:, 1]
@@ -98,9 +95,6 @@ def plan_draft(
     position = (last - count)[image] + index
     place = np.searchsorted(text, position)
     positions = np.insert(text, place, position)
-    if compact:
-        before = draft_length(spans, start, m)
-        positions = np.arange(before, before + len(positions))
     return DraftPlan(
         source=np.insert(text, place, -1),
         kind=np.insert(np.full(len(text), TEXT, np.uint8), place, COMPRESSED),
@@ -108,15 +102,6 @@ def plan_draft(
         compressed_index=np.insert(np.full(len(text), -1, np.int64), place, index),
         positions=positions,
     )
-
-
-def draft_length(spans: np.ndarray, stop: int, m: int) -> int:
-    """Entries in the plan of the slots [0, stop)."""
-    slots = slots_of(spans)
-    lengths = slots[:, 1] - slots[:, 0]
-    covered = np.diff(np.minimum(slots, stop), axis=1).sum()
-    compressed = np.minimum(m, lengths)[slots[:, 1] < stop].sum()
-    return int(stop - covered + compressed)
 
 
 def _text(slots: np.ndarray, start: int, stop: int) -> np.ndarray:

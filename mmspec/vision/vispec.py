@@ -67,7 +67,7 @@ class Vispec(Eagle):
         most = max((len(bank) for bank in banks if bank is not None), default=0)
         if not most:
             return None
-        if most == 1 and len(banks) == 1:  # one picture: there is nothing to choose
+        if most == 1 and len(banks) == 1:  # the common case, at every level of every tree
             assert banks[0] is not None
             return banks[0][:, 0].expand(len(states), -1)
         # All sequences' pictures side by side: a row may lean on its own sequence's.
@@ -144,10 +144,7 @@ class Vispec(Eagle):
         if memory.bank is not None:
             begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
             came = torch.from_numpy(begun).to(fused.device)
-            if len(memory.bank) == 1:  # nothing to choose
-                bias = came.to(fused.dtype) * memory.bank[:, 0]
-            else:
-                bias = self._sight.bias(states, memory.bank, came)
+            bias = self._sight.bias(states, memory.bank, came)
         spots = chunk_spots(memory.home, len(used))
         if not memory.dense:  # else they follow one another, as a chunk's slots do
             spots = spots._replace(positions=plan.positions[used])

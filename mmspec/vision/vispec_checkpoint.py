@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from safetensors.torch import save_file
 
-from mmspec.core.errors import ConfigError
-from mmspec.text.eagle_checkpoint import fill, read_tensors, stored
+from mmspec.text.eagle_checkpoint import fill, read_manifest, read_tensors, write
 from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
 
 if TYPE_CHECKING:
@@ -50,16 +48,12 @@ def save_checkpoint(
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write a folder; ``dtype`` is that of the weights on disk, None: as they are."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = network.config
     told = Manifest(
         network=config, layers=config.layers, tokenizer=tokenizer, training=dict(training or {}),
         positions="compact" if config.sight.compact else "index",
     )  # fmt: skip
-    text = msgspec.json.format(msgspec.json.encode(told), indent=2)
-    (folder / "config.json").write_bytes(text + b"\n")
-    tensors = {name: stored(value, dtype) for name, value in network.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
+    write(folder, told, network, dtype)
 
 
 def load_checkpoint(folder: Path) -> VispecNetwork:
@@ -69,10 +63,6 @@ def load_checkpoint(folder: Path) -> VispecNetwork:
         ConfigError: config.json or the tensors are not what they should be; every wrong tensor
             is named.
     """
-    try:
-        told = msgspec.json.decode((folder / "config.json").read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigError(f"drafter checkpoint {folder}: config.json: {error}") from error
-    network = VispecNetwork(told.network)
+    network = VispecNetwork(read_manifest(folder, Manifest).network)
     fill(network, read_tensors(folder), folder)
     return network

@@ -15,7 +15,6 @@ from mmspec.vision.spans import (
     COMPRESSED,
     TEXT,
     DraftPlan,
-    draft_length,
     plan_draft,
     slots_of,
     spans_of,
@@ -25,7 +24,7 @@ FIELDS = ("source", "kind", "image_of_slot", "compressed_index", "positions")
 ALL = 10**6
 
 
-def naive(spans, total, m, compact=False):
+def naive(spans, total, m):
     """The plan of the slots [0, total), one slot after another."""
     rows = []
     owner = {}
@@ -46,10 +45,7 @@ def naive(spans, total, m, compact=False):
                 (-1, COMPRESSED, image, k, position)
                 for k, position in enumerate(own[len(own) - kept :])
             ]
-    columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
-    if compact:
-        columns[-1] = np.arange(len(rows))
-    return columns
+    return [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
 
 
 @st.composite
@@ -77,22 +73,21 @@ def same(plan, wanted):
         assert have.dtype == (np.uint8 if name == "kind" else np.int64), name
 
 
-@given(prompts(), st.sampled_from([0, 1, 2, 4, ALL]), st.booleans())
-def test_a_plan_is_that_of_the_naive_loop(prompt, m, compact):
+@given(prompts(), st.sampled_from([0, 1, 2, 4, ALL]))
+def test_a_plan_is_that_of_the_naive_loop(prompt, m):
     spans, total = prompt
-    plan = plan_draft(spans, 0, total, m, compact=compact)
-    same(plan, naive(spans.tolist(), total, m, compact))
-    assert len(plan) == draft_length(spans, total, m)
+    plan = plan_draft(spans, 0, total, m)
+    same(plan, naive(spans.tolist(), total, m))
     assert (np.diff(plan.positions) > 0).all()
 
 
-@given(prompts(), st.sampled_from([0, 1, 3, ALL]), st.booleans(), st.data())
-def test_chunks_one_after_another_are_the_whole(prompt, m, compact, data):
+@given(prompts(), st.sampled_from([0, 1, 3, ALL]), st.data())
+def test_chunks_one_after_another_are_the_whole(prompt, m, data):
     spans, total = prompt
     cuts = data.draw(st.lists(st.integers(0, total)))
     edges = [0, *sorted(cuts), total]
-    plans = [plan_draft(spans, a, b, m, compact=compact) for a, b in itertools.pairwise(edges)]
-    same(joined(plans), columns(plan_draft(spans, 0, total, m, compact=compact)))
+    plans = [plan_draft(spans, a, b, m) for a, b in itertools.pairwise(edges)]
+    same(joined(plans), columns(plan_draft(spans, 0, total, m)))
 
 
 def test_an_image_between_words():

@@ -23,8 +23,7 @@ from mmspec.train.eagle_stage import EagleStage
 from mmspec.train.loop import Optimizer
 from mmspec.train.muon import MasterMuon
 from mmspec.train.optimizer import MasterAdamW
-from mmspec.train.recipe_file import provenance, read
-from mmspec.train.regenerate import tokenizer_digest
+from mmspec.train.recipe_file import keeper, provenance, read
 
 LOG = logging.getLogger(__name__)
 
@@ -55,16 +54,9 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     if crew.leads:
         (asked.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
 
-    def keep(step: int, trial: Mapping[str, float]) -> None:
-        told = origin | {"step": step, "trial": dict(trial)}
-        hashed, dtype = tokenizer_digest(asked.target), torch.bfloat16
-        save_checkpoint(
-            asked.out / "drafter", network, tokenizer=hashed, training=told, dtype=dtype
-        )
-
     stage = EagleStage(
         network, target, answers, None if kept is None else kept.to(target.device),
-        plan=recipe, crew=crew, keep=keep,
+        plan=recipe, crew=crew, keep=keeper(asked, network, origin, save_checkpoint),
     )  # fmt: skip
     LOG.info("first rows: %s", stage.check())
     return run(stage, _optimizer(recipe, stage), recipe.course, asked.out, crew)

@@ -30,9 +30,8 @@ from mmspec.train.guards import GuardError
 from mmspec.train.looking import Looking
 from mmspec.train.memory import trained
 from mmspec.train.optimizer import MasterAdamW
-from mmspec.train.recipe_file import provenance, read
+from mmspec.train.recipe_file import keeper, provenance, read
 from mmspec.train.recipes import eagle
-from mmspec.train.regenerate import tokenizer_digest
 from mmspec.train.responses import Writing
 from mmspec.vision.sight import SightConfig
 from mmspec.vision.vispec_checkpoint import save_checkpoint
@@ -82,16 +81,10 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     if crew.leads:
         (asked.out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
 
-    def keep(step: int, trial: Mapping[str, float]) -> None:
-        told = origin | {"step": step, "trial": dict(trial)}
-        hashed, dtype = tokenizer_digest(asked.target), torch.bfloat16
-        save_checkpoint(
-            asked.out / "drafter", network, tokenizer=hashed, training=told, dtype=dtype
-        )
-
     stage = PictureStage(
         network, target, answers, None if kept is None else kept.to(target.device),
-        plan=recipe, crew=crew, keep=keep, look=Looking(network),
+        plan=recipe, crew=crew, keep=keeper(asked, network, origin, save_checkpoint),
+        look=Looking(network),
     )  # fmt: skip
     LOG.info("first rows: %s", stage.check())
     course = recipe.course
