@@ -47,6 +47,7 @@ PICTURES = ("scene", "quiz", "chart", "word", "two")
 class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of tokens of every kind; `objects` and `tokens` are inclusive ranges.
 
+    `paired`: things in each of two pictures.
     `quiz` is at most how many hard and how many easy questions a quiz asks about its scene.
     `alone`: a row holds one conversation whose turns follow one another, so that attention is
     plainly causal (long rows are dear otherwise).
@@ -54,6 +55,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     shares: dict[str, float]
     objects: tuple[int, int] = (1, 5)
+    paired: tuple[int, int] = (1, 3)
     tokens: tuple[int, int] = (60, 300)
     quiz: tuple[int, int] = (10, 6)
     alone: bool = False
@@ -146,7 +148,7 @@ def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
 def _about_picture(kind: str, seed: int, mixture: Mixture, system: str) -> Conversation:
     rng = generator(seed, "about")
     if kind == "two":
-        images, both = two_pictures.two_pictures(seed)
+        images, both = two_pictures.two_pictures(seed, mixture.paired)
         turns = [(asked.question, asked.answer) for asked in both]
         return Conversation("two", tuple(turns), images, system=system)
     if kind == "quiz":

@@ -10,11 +10,19 @@ ORDER = ("first", "second")
 APART = 1 << 40  # even, so that both pictures are of the split of the seed
 
 
-def two_pictures(seed: int) -> tuple[tuple[Image.Image, ...], list[Asked]]:
-    """Both pictures, and for each in turn a description and three questions."""
+def two_pictures(
+    seed: int, objects: tuple[int, int] = (1, 3)
+) -> tuple[tuple[Image.Image, ...], list[Asked]]:
+    """Both pictures, and for each in turn a description and three questions.
+
+    Args:
+        objects: how many things a scene has, an inclusive range.
+    """
     rng = generator(seed, "two")
     kinds = ("scene", "scene", "chart", "word")
-    both = [pictures.draw(rng.choice(kinds), seed + k * APART, rng.randint(1, 3)) for k in (0, 1)]
+    both = [
+        pictures.draw(rng.choice(kinds), seed + k * APART, rng.randint(*objects)) for k in (0, 1)
+    ]
     told: list[Asked] = []
     for name, (_, facts) in zip(ORDER, both, strict=True):
         description = picture_language.describe(facts)
