@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmspec.model.packed import PackedLinear
-
 if TYPE_CHECKING:
     from mmspec.text.eagle_config import EagleConfig
 
@@ -66,8 +64,7 @@ class Sight(nn.Module):
         super().__init__()
         self.config = sight
         hidden, outer, dim = config.hidden, config.target_hidden, config.head_dim
-        self._heads, self._dim, self._eps = config.heads, dim, config.eps
-        self._packed: dict[str, PackedLinear] = {}
+        self._heads, self._dim, self.eps = config.heads, dim, config.eps
         wide = config.heads * dim
         queries = sight.tokens * (sight.how == "resample") + sight.glance
         if sight.how == "latent":
@@ -111,31 +108,6 @@ class Sight(nn.Module):
             return Seen(shares @ features, glance)
         return Seen(told[:, : self.config.tokens if how == "resample" else 0], glance)
 
-    def pack(self) -> None:
-        """Lay the weights out for a processor, once and for good: a picture is few rows.
-
-        Keys and values of a stream become one product, its norm's weight and its gates within.
-        """
-        key_gate, value_gate = getattr(self, "gates", torch.ones(2))
-        if hasattr(self, "k_proj"):
-            self._pack("embeds", self.embed_norm, (self.k_proj, 1.0), (self.v_proj, 1.0))
-        if hasattr(self, "k_feature"):
-            gated = (self.k_feature, key_gate), (self.v_feature, value_gate)
-            self._pack("features", self.feature_norm, *gated)
-        for name in ("o_proj", "lean"):
-            layer = getattr(self, name, None)
-            if isinstance(layer, nn.Linear):
-                setattr(self, name, PackedLinear(layer.weight.data, None))
-
-    def _pack(
-        self, stream: str, norm: nn.Module, *layers: tuple[nn.Linear, Tensor | float]
-    ) -> None:
-        weight = torch.cat([layer.weight.data * gate for layer, gate in layers])
-        if isinstance(norm, nn.RMSNorm):
-            weight = weight * norm.weight.data
-        biases = [layer.bias.data for layer, _ in layers if layer.bias is not None]
-        self._packed[stream] = PackedLinear(weight, torch.cat(biases) if biases else None)
-
     def remember(self, glance: Tensor) -> Tensor:
         """Vectors [P, H] as they are kept, [P, 2, H]: each with the key it is chosen by."""
         key = glance if self.config.plain else glance @ self.choose.weight
@@ -152,8 +124,8 @@ class Sight(nn.Module):
         """
         vectors, keys = bank.unbind(-2)
         if vectors.shape[-2] == 1:  # nothing to choose
-            shares = torch.ones_like(begun, dtype=vectors.dtype)
-        elif self.config.plain:
+            return torch.where(begun, vectors, 0)
+        if self.config.plain:
             place = torch.arange(1, vectors.shape[-2] + 1, device=bank.device)
             latest = (begun * place).argmax(-1, keepdim=True)
             shares = torch.zeros_like(begun, dtype=vectors.dtype).scatter_(-1, latest, 1)
@@ -177,8 +149,6 @@ class Sight(nn.Module):
 
     def _mixed(self, embeds: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [P, L, heads D] of the two streams."""
-        if self._packed:
-            return self._mixed_packed(embeds, features)
         if self.config.keys == "features":
             inner = self.feature_norm(features)
             return self.k_feature(inner), self.v_feature(inner)
@@ -189,17 +159,3 @@ class Sight(nn.Module):
         inner = self.feature_norm(features)
         key_gate, value_gate = self.gates
         return keys + key_gate * self.k_feature(inner), values + value_gate * self.v_feature(inner)
-
-    def _mixed_packed(self, embeds: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The same by :meth:`pack`'s layers."""
-        both = None
-        for stream, rows in (("embeds", embeds), ("features", features)):
-            if stream in self._packed:
-                even = rows
-                if not self.config.plain:
-                    even = F.rms_norm(rows, rows.shape[-1:], eps=self._eps)
-                said = self._packed[stream](even)
-                both = said if both is None else both + said
-        assert both is not None
-        keys, values = both.chunk(2, -1)
-        return keys, values

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 if TYPE_CHECKING:
     from mmspec.core.request import Prompt
@@ -84,30 +85,35 @@ def plan_draft(spans: np.ndarray, start: int, stop: int, m: int) -> DraftPlan:
         spans: token spans of the pictures, from ``spans_of``.
         m: compressed tokens a picture; 0 drops pictures, as many as it has slots keeps them all.
     """
-    slots = slots_of(spans)
-    first, last = slots[:, 0], slots[:, 1]
-    text = _text(slots, start, stop)
-    count = np.minimum(m, last - first)
-    ends = (start <= last) & (last < stop)  # its last token is shown here
-    count = np.where(ends, count, 0)
-    image = np.repeat(np.arange(len(spans)), count)
-    index = np.arange(len(image)) - np.repeat(np.cumsum(count) - count, count)
-    position = (last - count)[image] + index
-    place = np.searchsorted(text, position)
-    positions = np.insert(text, place, position)
-    return DraftPlan(
-        source=np.insert(text, place, -1),
-        kind=np.insert(np.full(len(text), TEXT, np.uint8), place, COMPRESSED),
-        image_of_slot=np.insert(np.searchsorted(first, text, "right") - 1, place, image),
-        compressed_index=np.insert(np.full(len(text), -1, np.int64), place, index),
-        positions=positions,
-    )
+    most = max(stop - start, 0) + int(np.minimum(m, spans[:, 1] - spans[:, 0]).sum())
+    out = np.empty((5, most), np.int64)
+    count = _fill(slots_of(spans), start, stop, m, out)
+    source, kind, image, index, positions = out[:, :count]
+    return DraftPlan(source, kind.astype(np.uint8), image, index, positions)
 
 
-def _text(slots: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Slots of [start, stop) that no picture takes, ascending."""
-    inside = np.clip(slots, start, stop) - start
-    edges = np.zeros(stop - start + 1, np.int64)
-    np.add.at(edges, inside[:, 0], 1)
-    np.add.at(edges, inside[:, 1], -1)
-    return start + np.flatnonzero(np.cumsum(edges[:-1]) == 0)
+@njit(cache=True, nogil=True)
+def _fill(slots: np.ndarray, start: int, stop: int, m: int, out: np.ndarray) -> int:
+    """Write the plan's entries, a column each, in the order of its fields; returns how many.
+
+    Args:
+        slots: int64 [I, 2]. out: int64 [5, at least the entries].
+    """
+    source, kind, image, which, place = out
+    made, begun, ended = 0, 0, 0  # pictures begun at or before a slot, and ended by it
+    for slot in range(start, stop):
+        while ended < len(slots) and slots[ended, 1] <= slot:
+            first, last = slots[ended]
+            kept = min(m, last - first) if last == slot else 0  # others ended in earlier chunks
+            for index in range(kept):
+                source[made], kind[made], image[made] = -1, COMPRESSED, ended
+                which[made], place[made] = index, last - kept + index
+                made += 1
+            ended += 1
+        while begun < len(slots) and slots[begun, 0] <= slot:
+            begun += 1
+        if begun <= ended:  # the latest picture is over: text
+            source[made], kind[made], image[made] = slot, TEXT, begun - 1
+            which[made], place[made] = -1, slot
+            made += 1
+    return made

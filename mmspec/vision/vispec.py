@@ -20,6 +20,7 @@ from mmspec.core.drafter import Needs
 from mmspec.text import eagle
 from mmspec.text.eagle import Eagle, rows_for, windows
 from mmspec.text.spots import chunk_spots
+from mmspec.vision.reader import Reader
 from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
 from mmspec.vision.vispec_load import load_network
 from mmspec.vision.vispec_network import VispecNetwork
@@ -45,8 +46,7 @@ class Vispec(Eagle):
         network = rows.network
         assert isinstance(network, VispecNetwork)
         self._sight, self._seen = network.sight, network.sight.config
-        if rows.compiled:
-            network.sight.pack()
+        self._reader = Reader(network.sight)
         super().__init__(config, facts, rows, dense=self._seen.compact)
         self._kept = {"keep": ALL, "none": 0}.get(self._seen.how, self._seen.tokens)
         self.needs = Needs(layers=tuple(sorted({-1, *rows.config.layers})))
@@ -105,18 +105,19 @@ class Vispec(Eagle):
             if start < memory.first or end <= begin or start >= stop:
                 continue
             here = slice(max(start - begin, 0), min(end, stop) - begin)
-            memory.halves.append(torch.cat([embeds[here].to(fused.dtype), fused[here]], -1))
-            if end > stop:
-                break
-            both = torch.cat(memory.halves)
-            memory.halves.clear()
-            outer, inner = both.split([embeds.shape[-1], fused.shape[-1]], -1)
-            real = torch.ones(1, len(both), dtype=torch.bool, device=both.device)
-            looked = self._sight(outer[None], inner[None], real)
-            told[number] = looked.tokens[0]
-            if looked.glance is not None:
+            outer, inner = embeds[here].to(fused.dtype), fused[here]
+            if start < begin or end > stop:  # a chunk's end cuts it
+                memory.halves.append(torch.cat([outer, inner], -1))
+                if end > stop:
+                    break
+                both = torch.cat(memory.halves)
+                memory.halves.clear()
+                widths = [embeds.shape[-1], fused.shape[-1]]
+                outer, inner = (half.contiguous() for half in both.split(widths, -1))
+            told[number], kept = self._reader(outer, inner)
+            if kept is not None:
                 before = () if memory.bank is None else (memory.bank,)
-                memory.bank = torch.cat([*before, self._sight.remember(looked.glance)])
+                memory.bank = torch.cat([*before, kept[None]])
         return told
 
     def _extend(
@@ -136,7 +137,7 @@ class Vispec(Eagle):
         places = np.maximum(plan.source[used] - memory.end, 0)  # of no meaning for a picture
         shown = windows(memory.sequence.tokens, memory.end + 1, len(fused), self.rows.config.window)
         tokens = np.where(text[:, None], shown[places], -1)
-        states = fused[torch.from_numpy(places).to(fused.device)].clone()
+        states = fused[torch.from_numpy(places).to(fused.device)]
         for number, said in kept.items():
             rows = np.flatnonzero(~text & (image == number))
             states[torch.from_numpy(rows)] = said[len(said) - len(rows) :]
