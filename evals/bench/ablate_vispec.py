@@ -1,9 +1,16 @@
 r"""Which parts of the drafter that sees pay: each changed alone, on the same answers, over seeds.
 
-Every arm is the picture stage of `mmspec train vispec` with one change and the same start, steps
-and data; what counts is held-out tau of greedy chains (bonus included) and the overlap of the laws
-(what can be accepted of one draft at temperature 1). Arms run one after another and are skipped
-when their folder is finished; several processes may share the arms of one work folder.
+Every arm is the picture stage of `mmspec train vispec` with one change and the same steps and
+data; what counts is held-out tau of greedy chains (bonus included) and the overlap of the laws
+(what can be accepted of one draft at temperature 1).
+
+Most of what a picture stage teaches needs no eyes, and would drown what they add. So arms that
+change how a picture is seen start from a drafter that has been through a long picture stage blind
+(``--blind`` steps, trained once), the blind arm among them; arms that change how the whole is
+trained start where the recipe does.
+
+Arms run one after another and are skipped when their folder is finished; several processes may
+share the arms of one work folder.
 
     python evals/bench/ablate_vispec.py --target nano --data runs/vispec/answers --steps 100 \
         --seeds 1 2 3 --work runs/ablate_vispec --out evals/results/vispec/ablations.json
@@ -23,35 +30,45 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
+from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
 from mmspec.train.asked import Asked
 from mmspec.train.recipe_file import read
 from mmspec.train.recipes import vispec
 from mmspec.train.recipes.vispec import Recipe, train
+from mmspec.vision.vispec_checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SEE, MIX = "sight", "mix"
-ARMS: dict[str, dict[str, dict[str, object]]] = {
-    "base: 1 token, glance, both keys": {},
+BLIND: dict[str, object] = {"how": "none", "tokens": 0, "glance": False}
+SIGHTS: dict[str, dict[str, dict[str, object]]] = {
+    "1 token, glance, both keys": {},
+    "blind: 0 tokens, no glance": {SEE: BLIND},
     "0 tokens": {SEE: {"how": "none", "tokens": 0}},
+    "no glance": {SEE: {"glance": False}},
     "4 tokens": {SEE: {"tokens": 4}},
     "16 tokens": {SEE: {"tokens": 16}},
     "all tokens, projected (MSD)": {SEE: {"how": "keep", "tokens": 0, "glance": False}},
     "16 latents (FLASH)": {SEE: {"how": "latent", "tokens": 16, "glance": False}},
-    "no glance": {SEE: {"glance": False}},
-    "blind: 0 tokens, no glance": {SEE: {"how": "none", "tokens": 0, "glance": False}},
     "keys: embeddings": {SEE: {"keys": "embeds"}},
     "keys: features": {SEE: {"keys": "features"}},
     "positions compacted": {SEE: {"compact": True}},
+}
+WHOLES: dict[str, dict[str, dict[str, object]]] = {
+    "as shipped": {},
     "features of the last watched layer": {},
     "short answers in training": {},
-    "distance kl": {MIX: {"distance": "kl"}},
-    "distance tv": {MIX: {"distance": "tv"}},
+    "distance kl (cross-entropy)": {MIX: {"distance": "kl"}},
+    "distance tv (ViSpec)": {MIX: {"distance": "tv"}},
+    "kl and features (EAGLE, MSD)": {
+        MIX: {"distance": "kl", "ranking": 0.0, "features": 1.0, "unroll": 1}
+    },
     "no ranking loss": {MIX: {"ranking": 0.0}},
     "unroll 1": {MIX: {"unroll": 1}},
 }
+ARMS = SIGHTS | WHOLES
 SHORT = 40  # tokens of a short answer
 
 
@@ -89,6 +106,8 @@ def arm(name: str, recipe: Recipe, options: argparse.Namespace) -> dict[str, Any
     except FileExistsError:  # another process has it
         return {}
     start, answers = vispec.text_stage, vispec.begin
+    if name in SIGHTS:
+        vispec.text_stage = lambda *_: blinded(options)
     if name.startswith("features of the last"):
         vispec.text_stage = lambda *given: last_layer(start(*given))
     if name.startswith("short answers"):
@@ -102,6 +121,32 @@ def arm(name: str, recipe: Recipe, options: argparse.Namespace) -> dict[str, Any
     told = {"trial": trial, "seconds": time.monotonic() - began}
     done.write_text(json.dumps(told), encoding="utf-8")
     return told
+
+
+def blinded(options: argparse.Namespace) -> EagleNetwork:
+    """What the long blind stage has trained, as a text drafter."""
+    network = load_checkpoint(options.work / "blind" / "drafter")
+    told = msgspec.structs.asdict(network.config)
+    del told["sight"]
+    begun = EagleNetwork(EagleConfig(**told))
+    begun.load_state_dict(network.state_dict())  # there is nothing to see with
+    return begun
+
+
+def go_blind(base: Recipe, options: argparse.Namespace) -> None:
+    """Train the start of the arms of sight, or wait until another process has."""
+    folder = options.work / "blind"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "done"
+    try:
+        (folder / "begun").touch(exist_ok=False)
+    except FileExistsError:
+        while not done.exists():
+            time.sleep(5)
+        return
+    recipe = changed(base, {SEE: BLIND}, base.seed, options.blind)
+    train(recipe, Asked(options.target, folder, "cpu", None, options.data))
+    done.touch()
 
 
 def shortened(begin: Callable[..., Any], held_out: int) -> Callable[..., Any]:
@@ -136,6 +181,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--blind", type=int, default=800, help="steps of the start without eyes")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--work", type=Path, default=Path("runs/ablate_vispec"))
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
@@ -145,6 +191,8 @@ def main() -> None:
     base = read(Recipe, "vispec.toml", options.config)
     asked = ["git", "rev-parse", "HEAD"]
     commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    if any(name in SIGHTS for name in options.arms):
+        go_blind(base, options)
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in options.seeds:
         for name in options.arms:
@@ -160,6 +208,7 @@ def main() -> None:
             "command": "evals/bench/ablate_vispec.py",
             "target": options.target,
             "steps": options.steps,
+            "blind_steps": options.blind,
             "recipe": msgspec.to_builtins(base),
             "arms": {n: {"change": ARMS[n]} | summary(runs) for n, runs in found.items()},
         }
