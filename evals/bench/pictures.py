@@ -1,7 +1,7 @@
 """What the drafter that sees gains on pictures, and that its eyes change no answer.
 
 All arms run in one process, in turn, on the same held-out pictures (scenes of 7 to 9 things, whose
-descriptions have 150 tokens and more; and pairs of pictures) with the same caps; every arm's ids
+descriptions have 150 tokens and more; the same beside another picture; and pairs of all kinds) with the same caps; every arm's ids
 are held to those of plain decoding. Speedups are ratios of tokens a second of decoding, prefill
 left out, with bootstrap intervals over prompts; tau counts the bonus.
 
@@ -64,6 +64,20 @@ def scenes(processor: Processor, count: int) -> list[Prompt]:
     seeds = [example_seed("held_out", FIRST + index) for index in range(count)]
     images = [pictures.scene(seed, 7 + index % 3)[0] for index, seed in enumerate(seeds)]
     return [processor.chat([{"role": "user", "content": said}], [image]) for image in images]
+
+
+def beside(processor: Processor, count: int) -> list[Prompt]:
+    """The pictures of :func:`scenes`, each before or after another one, and described."""
+    prompts = []
+    for index in range(count):
+        seed = example_seed("held_out", FIRST + index)
+        own = pictures.scene(seed, 7 + index % 3)[0]
+        other = pictures.scene(seed + two_pictures.APART, 7 + (index + 1) % 3)[0]
+        both = [own, other] if index % 2 == 0 else [other, own]
+        words = f"Describe the {two_pictures.ORDER[index % 2]} picture."
+        said = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": words}]
+        prompts.append(processor.chat([{"role": "user", "content": said}], both))
+    return prompts
 
 
 def pairs(processor: Processor, count: int) -> list[Prompt]:
@@ -242,7 +256,8 @@ def main() -> None:
             drafters=drafters,
         )
     )
-    singles, both = scenes(processor, options.count), pairs(processor, options.count)
+    singles, both = scenes(processor, options.count), beside(processor, options.count)
+    mixed = pairs(processor, options.count)
     greedy = Sampling(temperature=0.0, max_tokens=options.cap)
     warm = [
         Sampling(temperature=1.0, max_tokens=options.cap, seed=seed)
@@ -256,7 +271,8 @@ def main() -> None:
     parts = {
         "one picture, T=0": (alone, [greedy], list(ARMS)),
         "one picture, T=1": (alone, warm, list(ARMS)),
-        "two pictures, T=0": ([[prompt] for prompt in both], [greedy], list(ARMS)),
+        "beside another picture, T=0": ([[prompt] for prompt in both], [greedy], list(ARMS)),
+        "pairs of all kinds, T=0": ([[prompt] for prompt in mixed], [greedy], list(ARMS)),
         "one picture, T=0, batch 8": (
             [(singles * 2)[at : at + 8] for at in range(0, options.count - 7, 4)], [greedy],
             ["plain", "text drafter", "vision drafter"],
