@@ -1,9 +1,9 @@
 """What the drafter that sees gains on pictures, and that its eyes change no answer.
 
 All arms run in one process, in turn, on the same held-out pictures (scenes of 7 to 9 things, whose
-descriptions have 150 tokens and more; the same beside another picture; and pairs of all kinds) with the same caps; every arm's ids
-are held to those of plain decoding. Speedups are ratios of tokens a second of decoding, prefill
-left out, with bootstrap intervals over prompts; tau counts the bonus.
+descriptions have 150 tokens and more; the same beside another picture; pairs of all kinds) with
+the same caps; every arm's ids are held to those of plain decoding. Speedups are ratios of tokens a
+second of decoding, prefill left out, with bootstrap intervals over prompts; tau counts the bonus.
 
     python evals/bench/pictures.py [--count 20] [--out evals/results/vispec/pictures.json]
 """
