@@ -45,9 +45,10 @@ class EagleRows:
     """An :class:`EagleNetwork` prepacked for decoding in one dtype on one device."""
 
     def __init__(self, network: EagleNetwork, dtype: torch.dtype, device: torch.device) -> None:
+        # The table of turns stays in float32, whatever the weights are: a cast would round it.
+        frequencies = network.frequencies
         network = network.to(device=device, dtype=dtype).requires_grad_(False).eval()
-        # The table of turns stays in float32, whatever the weights are.
-        network.frequencies = network.frequencies.float()
+        network.frequencies = frequencies.to(device)
         config = network.config
         self.network, self.config = network, config
         self.compiled = device.type == "cpu"

@@ -170,6 +170,15 @@ def test_the_networks_own_formulas_serve_where_nothing_is_compiled(config, tmp_p
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
 
 
+def test_turns_keep_their_digits_whatever_the_weights_are():
+    network = random_network(msgspec.structs.replace(EAGLE, heads=2, kv_heads=2, head_dim=16))
+    truth = network.frequencies.clone()
+    rows = eagle_rows.EagleRows(network, torch.bfloat16, torch.device("cpu"))
+    # Rounded to bfloat16, some would be a radian off after a thousand tokens.
+    assert torch.equal(torch.from_numpy(rows._frequencies), truth)
+    assert torch.equal(rows.network.frequencies, truth)
+
+
 def test_a_gap_begins_a_new_memory(tmp_path):
     mind, one = drafter(EAGLE, tmp_path), sequence("a", prompt(3))
     show(mind, one, 20)
