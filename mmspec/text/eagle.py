@@ -18,15 +18,18 @@ import torch
 
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
 from mmspec.core.errors import ConfigError
-from mmspec.core.grow import Level, grow
+from mmspec.core.grow import grow
 from mmspec.core.tree import TokenTree
 from mmspec.model.load import locate
 from mmspec.model.target import Target
+from mmspec.text.block_growth import BlockGrowth
+from mmspec.text.block_rows import BlockRows
+from mmspec.text.eagle_growth import Growth, windows
 from mmspec.text.eagle_load import load_network
 from mmspec.text.eagle_memory import Memories, Memory
-from mmspec.text.eagle_rows import EagleRows, Said
-from mmspec.text.guesses import Guesses, Rules
-from mmspec.text.spots import REACH, Grove, chain_spots, chunk_spots
+from mmspec.text.eagle_rows import EagleRows
+from mmspec.text.guesses import Rules
+from mmspec.text.spots import REACH, chain_spots, chunk_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +104,7 @@ class Eagle:
         if not speaks:
             return trees
         memories = [memory for memory in found if memory is not None]
-        growth = _Growth(self, memories)
+        growth = (Growth if self.rows.config.parallel == 1 else BlockGrowth)(self, memories)
         roots = np.array([trees[index].tokens[0] for index in speaks])
         limits = [
             Budget(budgets[index].nodes, min(budgets[index].depth, REACH)) for index in speaks
@@ -150,55 +153,12 @@ class Eagle:
         )  # fmt: skip
         states = self.rows.fuse(features, chunk=bool(counts[0] > CHAIN))
         bias = self.bias(memories, np.repeat(np.arange(len(memories)), counts), states)
-        said = self.rows.run(tokens, states, spots, self.store, bias)
-        for memory, count, last in zip(memories, counts, np.cumsum(counts) - 1, strict=True):
+        last = np.cumsum(counts) - 1
+        said = self.rows.run(tokens, states, spots, self.store, bias, last)
+        for row, (memory, count) in enumerate(zip(memories, counts, strict=True)):
             memory.filled += int(count)
             memory.end += int(count)
-            memory.state, memory.normed = said.states[last].clone(), said.normed[last].clone()
-
-
-class _Growth:
-    """Trees of many sequences on their way up: the states of the level last expanded."""
-
-    def __init__(self, drafter: Eagle, memories: list[Memory]) -> None:
-        self._drafter, self._rows, self._memories = drafter, drafter.rows, memories
-        self._grove = Grove([memory.home for memory in memories])
-        self._guesses = Guesses(drafter.rules, [memory.sequence for memory in memories])
-        self._said = Said(torch.empty(0), torch.empty(0))
-        self._windows = np.zeros((0, 0), np.int64)
-
-    def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
-        """Say states for the level's nodes, and guess their children."""
-        if level.depth == 0:
-            chosen = [self._memories[owner] for owner in level.owner]
-            states = [memory.state for memory in chosen if memory.state is not None]
-            normed = [memory.normed for memory in chosen if memory.normed is not None]
-            self._said = Said(torch.stack(states), torch.stack(normed))
-            width = self._rows.config.window
-            self._windows = np.concatenate(
-                [windows(m.sequence.tokens, len(m.sequence) - 1, 1, width) for m in chosen]
-            )
-        else:
-            rows = torch.from_numpy(level.parents).to(self._said.states.device)
-            states_above = self._said.states.index_select(0, rows)
-            spots = self._grove.level(level.owner, level.parents, level.depth)
-            above = self._windows[level.parents, :-1]
-            self._windows = np.concatenate([level.tokens[:, None], above], 1)
-            bias = self._drafter.bias(self._memories, level.owner, states_above)
-            self._said = self._rows.run(
-                self._windows, states_above, spots, self._drafter.store, bias
-            )
-        said = self._rows.heads(self._said.normed)[: len(level.owner)]
-        return self._guesses.children(said, level, judged=self._rows.judged)
-
-
-def windows(tokens: np.ndarray, first: int, count: int, width: int) -> np.ndarray:
-    """Tokens at the places from ``first`` on and before each, int64 [count, width], latest first.
-
-    Before its beginning a text repeats its first token.
-    """
-    places = np.arange(first, first + count)[:, None] - np.arange(width)
-    return tokens[np.maximum(places, 0)]
+            memory.state, memory.normed = said.states[row], said.normed[row]
 
 
 def build(config: Config, facts: Facts) -> Eagle:
@@ -221,11 +181,12 @@ def rows_for(
     target = facts.model if isinstance(facts.model, Target) else None
     network = load(Path(locate(path)), None if target is None else target.layers)
     _check_fit(address, network, facts, target)
+    made = EagleRows if network.config.parallel == 1 else BlockRows
     if target is None:
         weight = network.fc.weight
-        return EagleRows(network, weight.dtype, weight.device)
+        return made(network, weight.dtype, weight.device)
     network.lend(target.embed, target.logits, target.family.decoder.norm)
-    return EagleRows(network, target.dtype, target.device)
+    return made(network, target.dtype, target.device)
 
 
 def _check_fit(address: str, network: EagleNetwork, facts: Facts, target: Target | None) -> None:

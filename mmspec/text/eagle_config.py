@@ -49,6 +49,7 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         norm_before_residual: the stream starts from the normed state (some ``speculators``).
         normed_features: it was trained on features after the target's final norm.
         confidence: whether it foretells acceptance.
+        parallel: k, tokens that one pass foretells (FLASH, arXiv:2505.12728): the MLP says k states.
     """
 
     hidden: int
@@ -76,6 +77,7 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     norm_before_residual: bool = False
     normed_features: bool = False
     confidence: bool = False
+    parallel: int = 1
 
     @property
     def said(self) -> int:
@@ -91,6 +93,8 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("a narrow network reads one layer as wide as itself")
         if self.window < 1 or (self.window > 1 and not self.wide):
             raise ValueError("window: at least 1, and 1 for a narrow network")
+        if self.parallel < 1:
+            raise ValueError("parallel: at least 1")
         if self.input_norm and self.wide:
             raise ValueError("input_norm: a wide layer norms what it reads anyway")
         if not self.own_head and self.target_hidden != self.hidden:

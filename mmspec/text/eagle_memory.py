@@ -28,7 +28,8 @@ class Memory:
         end: absolute position after the last token that was read.
         filled: slots with true features; fewer than the tokens when met in the middle of a text,
             or when pictures take fewer slots than tokens.
-        state, normed: [H], what the network says at the last of them, and as its head reads it.
+        state, normed: [H], what the network says at the last of them, and as its head reads it;
+            [k, H] where it says k states.
         first: absolute position of the first token that was read.
         dense: whether positions count slots and not tokens.
         bank: [N, 2, H], what a drafter that sees keeps of the N pictures read so far.

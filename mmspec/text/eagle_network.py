@@ -5,8 +5,11 @@ slot before) with the embedding of token s + 1; its state foretells token s + 2.
 
 A window of W tokens shows a slot the embeddings of token s + 1 and of the W - 1 before it.
 
+A network that is k parallel (FLASH, arXiv:2505.12728) says k states at a slot, from one attention
+and one MLP: state j foretells token s + 2 + j, and stands for the feature of token s + 1 + j.
+
 Axes: B rows, S slots, W window, H hidden, E the target's hidden, D head dimension, V its
-vocabulary.
+vocabulary, k states of a slot, an axis that is not there where k is 1.
 Tokens are int64 [B, S, W], latest first, or [B, S] where the window is 1.
 """
 
@@ -72,7 +75,7 @@ class EagleNetwork(nn.Module):
         self.between_norm = nn.RMSNorm(hidden, eps)
         self.gate_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
         self.up_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
-        self.down_proj = nn.Linear(inner, hidden, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(inner, config.parallel * hidden, bias=config.mlp_bias)
         self.norm: nn.Module = nn.RMSNorm(hidden, eps) if config.final_norm else nn.Identity()
         self.head = nn.Linear(hidden, config.said, bias=False) if config.own_head else None
         self.judge = nn.Linear(hidden, 1) if config.confidence else None
@@ -112,6 +115,11 @@ class EagleNetwork(nn.Module):
     def window(self) -> int:
         """Of how many tokens a slot reads the embedding."""
         return self.config.window
+
+    @property
+    def parallel(self) -> int:
+        """How many states it says at a slot."""
+        return self.config.parallel
 
     def target_ids(self) -> Tensor:
         """The target id of every draft id, int64 [said]."""
@@ -159,7 +167,7 @@ class EagleNetwork(nn.Module):
     def finish(
         self, tokens: Tensor, states: Tensor, attended: Tensor, bias: Tensor | None = None
     ) -> Tensor:
-        """The next slot's state [B, S, H], from attention [B, S, heads, D]."""
+        """The next slots' states [B, S, k, H], or [B, S, H], from attention [B, S, heads, D]."""
         if not self.config.wide:
             states = self._input(tokens, states, bias)
         else:
@@ -167,7 +175,10 @@ class EagleNetwork(nn.Module):
             states = self.state_norm(states) if self.config.norm_before_residual else states
         states = states + self.o_proj(attended.flatten(-2))
         inner = self.between_norm(states)
-        return states + self.down_proj(F.silu(self.gate_proj(inner)) * self.up_proj(inner))
+        said = self.down_proj(F.silu(self.gate_proj(inner)) * self.up_proj(inner))
+        if self.config.parallel == 1:
+            return states + said
+        return states.unsqueeze(-2) + said.unflatten(-1, (self.config.parallel, -1))
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits [..., said] over draft ids: what token comes after the slot's next."""
@@ -189,7 +200,7 @@ class EagleNetwork(nn.Module):
         return self.judge(self.norm(states)).squeeze(-1)
 
     def forward(self, tokens: Tensor, states: Tensor, positions: Tensor) -> Tensor:
-        """All slots in one causal pass: states [B, S, H] to states [B, S, H]."""
+        """All slots in one causal pass: states [B, S, H] to what :meth:`finish` says."""
         query, key, value = self.project(tokens, states, positions)
         attended = F.scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),

@@ -106,7 +106,7 @@ class EagleRows:
 
     def run(
         self, tokens: np.ndarray, states: Tensor, spots: Spots, store: Tensor,
-        bias: Tensor | None = None,
+        bias: Tensor | None = None, asked: np.ndarray | None = None,
     ) -> Said:  # fmt: skip
         """One pass: writes the rows' keys and values into ``store``, reads what each may see.
 
@@ -114,28 +114,41 @@ class EagleRows:
             tokens: int64 [T, W], the slots' windows; -1 where a slot has none (a picture's).
             states: [T, H]. store: [2, kv heads, S, D].
             bias: [T, H], added to what the rows' stream begins with.
+            asked: int64 [N], rows whose states are wanted, and no others'; None: all.
         """
         ids = torch.from_numpy(tokens).to(self.device)
         if not self.compiled:
             ids = ids if self.config.window > 1 else ids[:, 0]
-            return self._plain(ids, states, spots, store, bias)
+            return _picked(self._plain(ids, states, spots, store, bias), asked)
         count, hidden = len(tokens), self.config.hidden
         groups = (1, count) if isinstance(spots.layout, ChunkLayout) else (-(-count // ROWS), ROWS)
         room = self._room if groups == (1, ROWS) else self._make(groups)
         residual, read = self._input(ids, states, bias, room)
         attended = self._attend(tokens, read, spots, store, room)
+        body = stored(residual)
+        last = self._inner(body, attended, room)
+        if not self.config.final_norm:
+            residual += last
+            return _picked(Said(residual, residual), asked)
+        normed = residual.new_zeros(groups[0] * groups[1], hidden)
+        real, word, eps = self._real, self._word, self.config.eps
+        add_norm(body, stored(last), self._last, eps, stored(normed)[:count], real, word)
+        return _picked(Said(residual, normed), asked)
+
+    def _inner(self, body: np.ndarray, attended: Tensor, room: Room) -> Tensor:
+        """What the MLP says of rows [T, H], to which attention's part is added: [T, k H].
+
+        Args:
+            body: stored form, updated in place. attended: [G * R, heads, D], R and G the room's.
+        """
+        count, hidden = body.shape
+        groups = room.between.tensor.shape[:2]
+        real, word, eps = self._real, self._word, self.config.eps
         delta = stored(self._out(attended.view(*groups, -1))).reshape(-1, hidden)
-        body, real, word, eps = stored(residual), self._real, self._word, self.config.eps
         add_norm(body, delta[:count], self._between, eps, room.between.rows[:count], real, word)
         both = stored(self._gate_up(room.between.tensor)).reshape(groups[0] * groups[1], -1)
         gated(both[:count], room.inner.rows[:count], real, word)
-        last = self._down(room.inner.tensor).reshape(-1, hidden)[:count]
-        if not self.config.final_norm:
-            residual += last
-            return Said(residual, residual)
-        normed = residual.new_zeros(groups[0] * groups[1], hidden)
-        add_norm(body, stored(last), self._last, eps, stored(normed)[:count], real, word)
-        return Said(residual, normed)
+        return self._down(room.inner.tensor).flatten(0, 1)[:count]
 
     def _make(self, groups: tuple[int, int]) -> Room:
         width = self.config.hidden + (self._outer if self._table is None else 0)
@@ -174,7 +187,7 @@ class EagleRows:
     def _attend(
         self, tokens: np.ndarray, read: Tensor, spots: Spots, store: Tensor, room: Room
     ) -> Tensor:
-        """[G * R, heads, D]; rows of padding are 0."""
+        """[G * R, heads, D], of as many rows as the layout has; rows of padding are 0."""
         config, count = self.config, len(spots.slots)
         shape = (count, config.head_dim)
         cos, sin = np.empty(shape, self._real.dtype), np.empty(shape, self._real.dtype)
@@ -190,6 +203,8 @@ class EagleRows:
         layout, query = spots.layout, room.query.tensor
         if isinstance(layout, TreeLayout):
             reading = spots.reading or layout.reading(None)
+            if query.shape[1] != len(layout.slots):  # some rows leave keys and values, no more
+                query = query[:, : len(layout.slots)].contiguous()
             return attend_stored(query, store, layout, reading, self._scale, views)
         asked = query.transpose(0, 1).reshape(count, config.heads, config.head_dim)
         first = layout.base + layout.start
@@ -242,6 +257,14 @@ class EagleRows:
         if not isinstance(norm, nn.RMSNorm):
             return np.empty(0, self._real.dtype)
         return norm.weight.data.to(torch.float64).cpu().numpy().astype(self._real.dtype)
+
+
+def _picked(said: Said, asked: np.ndarray | None) -> Said:
+    """The rows asked for."""
+    if asked is None:
+        return said
+    rows = torch.from_numpy(asked).to(said.states.device)
+    return Said(said.states.index_select(0, rows), said.normed.index_select(0, rows))
 
 
 def _packed(*layers: nn.Linear, after: int = 0) -> PackedLinear:

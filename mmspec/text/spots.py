@@ -58,9 +58,9 @@ def chunk_spots(home: Home, count: int) -> Spots:
 
 def chain_spots(homes: list[Home], counts: np.ndarray) -> Spots:
     """The next committed slots of many sequences, ``counts`` int64 [B] of each."""
-    rows, path, tail = _room(int(counts.sum()))
+    rows, path, tail = room(int(counts.sum()))
     _follow(counts, REACH, np.array(homes, np.int64), (rows, path, tail))
-    return _spots(int(counts.sum()), rows, path, tail)
+    return spots_of(int(counts.sum()), rows, path, tail)
 
 
 class Grove:
@@ -73,13 +73,13 @@ class Grove:
     def level(self, owner: np.ndarray, parents: np.ndarray, depth: int) -> Spots:
         """Rows int64 [T] of the nodes at ``depth``, whose parents stand in the level before."""
         count = len(owner)
-        rows, path, tail = _room(count)
+        rows, path, tail = room(count)
         own = np.empty((count, depth), np.int32)
         _place(owner, parents, self._trail, depth, REACH, self._homes, (rows, path, tail, own))
         self._trail = own
-        spots = _spots(count, rows, path, tail)
+        spots = spots_of(count, rows, path, tail)
         alone = len(self._homes) == 1 and count <= ROWS
-        return spots._replace(reading=_shared(spots.layout)) if alone else spots
+        return spots._replace(reading=shared(spots.layout)) if alone else spots
 
 
 def grouped(x: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ def grouped(x: torch.Tensor) -> torch.Tensor:
     return padded.view(groups, ROWS, -1)
 
 
-def _shared(layout: TreeLayout | ChunkLayout) -> Reading:
+def shared(layout: TreeLayout | ChunkLayout) -> Reading:
     """One group of rows at one depth of one tree: they all read the same block."""
     assert isinstance(layout, TreeLayout)
     base, end = int(layout.base[0]), int(layout.path[0, 0])
@@ -107,13 +107,15 @@ def _shared(layout: TreeLayout | ChunkLayout) -> Reading:
     )
 
 
-def _room(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def room(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, paths and tails for ``count`` rows in groups, as :func:`_place` fills them."""
     total = -(-count // ROWS) * ROWS
     path = np.zeros((total, tail_width(REACH)), np.int32)
     return np.zeros((4, total), np.int64), path, np.zeros(total, np.int32)
 
 
-def _spots(count: int, rows: np.ndarray, path: np.ndarray, tail: np.ndarray) -> Spots:
+def spots_of(count: int, rows: np.ndarray, path: np.ndarray, tail: np.ndarray) -> Spots:
+    """Where ``count`` rows stand, as :func:`room` had room for them."""
     slots, local, base, absolute = rows
     layout = TreeLayout(
         slots=slots, path=path, tail=tail, position=local, base=base, rows=ROWS, reach=REACH,

@@ -65,6 +65,7 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
     refuse_unsupported(spec)
     text = spec.get_text_config()
     config = eagle_config(text, recipe.shape)
+    guards.check_unroll(recipe.mix.unroll, config.parallel)
     with torch.device("meta"):
         network = EagleNetwork(config)
     size = (getattr(spec, "dtype", None) or torch.float32).itemsize
@@ -74,7 +75,8 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
         f"drafter    {trained(network) / 1e6:.1f} M weights, reads layers {list(config.layers)}, "
         f"says {config.said} of {config.vocabulary} ids",
         f"step       {reading.rows} rows of {reading.width} tokens, "
-        f"{recipe.course.accumulate} times, unrolled {recipe.mix.unroll}",
+        f"{recipe.course.accumulate} times, unrolled {recipe.mix.unroll}, "
+        f"{config.parallel} tokens a pass",
         memory(spec, network, recipe, size).table(),
         look(asked, questions(asked, recipe.mixture, recipe.questions), reading.width, spec),
     ]

@@ -33,6 +33,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         intermediate: width of its MLP; None: the target's.
         window: tokens whose embeddings a slot reads. rope_base: of its rotation; None: the
             target's; a high one leaves more of a head to matching at any distance.
+        parallel: tokens that one pass of it foretells.
         start: ``target`` copies the target's head and last norm and passes the last watched
             layer through; ``copying`` also looks up what followed a token before
             (``eagle_copying``); ``fresh`` draws all.
@@ -44,6 +45,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: bool = True
     window: int = 1
     rope_base: float | None = None
+    parallel: int = 1
     start: Literal["target", "copying", "fresh"] = "target"
 
 
@@ -78,6 +80,7 @@ def eagle_config(text: Any, shape: Shape) -> EagleConfig:
         rope=_rope(text) if shape.rope_base is None else Rope(theta=shape.rope_base),
         confidence=shape.confidence,
         window=shape.window,
+        parallel=shape.parallel,
     )
 
 
@@ -97,6 +100,21 @@ def first_weights(network: EagleNetwork, target: FrozenTarget, kept: Tensor | No
         network.fc.weight[:, -config.hidden :] += torch.eye(config.hidden)
         network.o_proj.weight.mul_(0.1)
         network.down_proj.weight.mul_(0.1)
+
+
+def in_blocks(begun: EagleNetwork, parallel: int) -> dict[str, Tensor]:
+    """Weights of a network that says ``parallel`` states a slot, each at first what another says.
+
+    Raises:
+        GuardError: the other says several already, and not as many.
+    """
+    told, have = begun.state_dict(), begun.config.parallel
+    if have == parallel:
+        return told
+    if have != 1:
+        raise GuardError(f"the drafter to start from says {have} tokens a pass, not {parallel}")
+    last = {name: value for name, value in told.items() if name.startswith("down_proj.")}
+    return told | {n: v.repeat(parallel, *[1] * (v.ndim - 1)) for n, v in last.items()}
 
 
 def matrices(trained: Mapping[str, Tensor], spared: tuple[str, ...]) -> frozenset[str]:
@@ -119,10 +137,11 @@ def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) ->
     config = network.config
     tokens = reading.rows * reading.width
     width = 2 if reading.bf16 else 4
-    a_slot = 2 * (config.hidden + config.target_hidden) + 3 * config.heads * config.head_dim
-    a_slot += 4 * config.hidden + 3 * config.intermediate
-    drafts = mix.unroll * tokens * a_slot * width
-    scores = 2 * mix.unroll * config.heads * tokens * reading.width * width
+    passes = -(-mix.unroll // config.parallel)
+    read = 2 * (config.hidden + config.target_hidden) + 3 * config.heads * config.head_dim
+    said = (3 + config.parallel) * config.hidden + 3 * config.intermediate
+    drafts = (mix.unroll * read + passes * said) * tokens * width
+    scores = 2 * passes * config.heads * tokens * reading.width * width
     reads = tokens * text.hidden_size * width * (len(config.layers) + 8)
     wide = (
         (min(mix.chunk, tokens) if mix.chunk else mix.unroll * tokens)

@@ -51,6 +51,19 @@ def check_valid(valid: int, step: int) -> None:
         )
 
 
+def check_unroll(steps: int, parallel: int) -> None:
+    """Every state that a pass says is learned from.
+
+    Raises:
+        GuardError: fewer steps than states of a pass.
+    """
+    if steps < parallel:
+        raise GuardError(
+            f"unroll is {steps}, and the drafter says {parallel} states a pass: the last would "
+            "never be learned; unroll at least that far, twice as far to learn from its own states"
+        )
+
+
 def check_start(loss: float, vocabulary: int) -> None:
     """The first cross-entropy is what an untrained drafter's should be, at most about ln V.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmspec.train import chain, losses
+from mmspec.train import chain, guards, losses
 from mmspec.train.losses import Distance
 from mmspec.train.unroll import Body, Ground, ground, pick, unroll
 
@@ -37,7 +37,7 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         confidence: weight of the confidence head; its label is whether the drafter's first choice
             is the target's (what greedy verification accepts). ``rejection`` weighs its misses.
         features: weight of smooth L1 between a state and the next slot's fused true feature.
-        unroll: steps K. depth: drafts of a chain in trials; None: K.
+        unroll: steps K, at least as many as a pass of the network makes. depth: drafts of a chain in trials; None: K.
         decay: weight of step k is decay^k. momentum: of the running acceptance.
         chunk: slots whose logits exist at once, and are made again in backward; 0: all of them,
             once, which is faster where they fit.
@@ -78,6 +78,9 @@ class Lesson(nn.Module):
         network: a module that is also a ``Network``.
         kept: int64 [V], target ids of the draft ids; None: all.
         look: what the chains start from where the network sees pictures.
+
+    Raises:
+        GuardError: the network says states that no step would learn from.
     """
 
     running: Tensor
@@ -87,6 +90,7 @@ class Lesson(nn.Module):
         look: Look | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        guards.check_unroll(mix.unroll, cast("Network", network).parallel)
         self.network = network
         self.mix = mix
         self._target, self._kept, self._look = target, kept, look

@@ -7,8 +7,12 @@ to slot s = t + k, whose state is what the network itself said one slot and one 
 step k slot s reads the keys of step 0 up to slot s - k, and of each later step i <= k the one key
 at slot s - k + i: the chain it belongs to.
 
-Axes: B rows, S = T - 1 slots of a row of T tokens, N of them learned from, K steps, H hidden,
-D head dimension.
+A network that says p states at a slot makes p steps a pass. Its next pass is fed with all p at
+once, with the tokens that they foretold, and is asked at the last of them: so a pass at step k = p m
+reads the keys of step 0 up to slot s - k, and the k keys of its chain. With p = 1 this is the same.
+
+Axes: B rows, S = T - 1 slots of a row of T tokens, N of them learned from, K steps, p states of a
+slot, H hidden, D head dimension.
 """
 
 from __future__ import annotations
@@ -34,6 +38,11 @@ class Body(Protocol):
         """Of how many tokens a slot reads the embedding."""
         ...
 
+    @property
+    def parallel(self) -> int:
+        """How many states it says at a slot."""
+        ...
+
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         """The watched layers' true features, each [B, S, H], as a state [B, S, H]."""
         ...
@@ -47,7 +56,10 @@ class Body(Protocol):
     def finish(
         self, tokens: Tensor, states: Tensor, attended: Tensor, bias: Tensor | None = None
     ) -> Tensor:
-        """What the network says after attention [B, S, heads, D]: the next slot's state."""
+        """What the network says after attention [B, S, heads, D]: the next slots' states.
+
+        They are [B, S, p, H], or [B, S, H] for one.
+        """
         ...
 
 
@@ -188,15 +200,22 @@ def unroll(body: Body, rows: PackedRows, start: Ground, steps: int) -> Unrolled:
     query, states, first = pick(query, slots), pick(states, slots), (key, value)
     bias = None if bias is None else pick(bias, slots)
     later, said = list[tuple[Tensor, Tensor]](), list[Tensor]()
-    for step in range(steps):
-        if step:
-            states = _shift(said[-1], 1)
+    for step in range(0, steps, body.parallel):
+        for before in said[step - body.parallel : step] if step else ():
+            states = _shift(before, 1)
             bias = None if lift is None else lift(states, slots)
             query, key, value = body.project(tokens, states, positions, bias)
             later.append((key, value))
         attended = attend(query, first, later, same & (behind >= step))
-        said.append(body.finish(tokens, states, attended, bias))
-    return Unrolled(said, slots, valid.gather(2, slots.expand(steps, -1, -1)) & real)
+        said += _at_their_slots(body.finish(tokens, states, attended, bias), body.parallel)
+    return Unrolled(said[:steps], slots, valid.gather(2, slots.expand(steps, -1, -1)) & real)
+
+
+def _at_their_slots(said: Tensor, parallel: int) -> list[Tensor]:
+    """A pass's states, p of [B, N, H], each at the slot it foretells from: j after its own."""
+    if parallel == 1:
+        return [said]
+    return [_shift(states, place) for place, states in enumerate(said.unbind(2))]
 
 
 def pick(rows: Tensor, slots: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ import torch
 
 from mmspec.core.drafter import Needs
 from mmspec.text import eagle
-from mmspec.text.eagle import Eagle, rows_for, windows
+from mmspec.text.eagle import Eagle, rows_for
+from mmspec.text.eagle_growth import windows
 from mmspec.text.spots import chunk_spots
 from mmspec.vision.reader import Reader
 from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
@@ -149,12 +150,10 @@ class Vispec(Eagle):
         spots = chunk_spots(memory.home, len(used))
         if not memory.dense:  # else they follow one another, as a chunk's slots do
             spots = spots._replace(positions=plan.positions[used])
-        said_rows = self.rows.run(tokens, states, spots, self.store, bias)
+        last = np.array([len(used) - 1])
+        said_rows = self.rows.run(tokens, states, spots, self.store, bias, last)
         memory.filled += len(used)
-        memory.state, memory.normed = (
-            said_rows.states[-1].clone(),
-            said_rows.normed[len(used) - 1].clone(),
-        )
+        memory.state, memory.normed = said_rows.states[0], said_rows.normed[0]
 
 
 def build(config: Config, facts: Facts) -> Vispec:

@@ -21,10 +21,10 @@ STEPS, HIDDEN, HEADS, KV, SIZE, WORDS = 5, 12, 4, 2, 6, 20
 class Toy(nn.Module):
     """One attention layer whose rotation is by real angles a slot; fp64."""
 
-    def __init__(self, window=1):
+    def __init__(self, window=1, parallel=1):
         super().__init__()
         torch.manual_seed(0)
-        self.window = window
+        self.window, self.parallel = window, parallel
         self.words = nn.Embedding(WORDS, HIDDEN)
         self.mix = nn.Linear((window + 1) * HIDDEN, HIDDEN)
         self.q, self.k, self.v = (nn.Linear(HIDDEN, n * SIZE) for n in (HEADS, KV, KV))

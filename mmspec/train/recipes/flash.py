@@ -1,7 +1,8 @@
-"""`mmspec train flash`: a drafter whose latents weigh the target's features of a picture.
+"""`mmspec train flash`: a drafter that says several tokens a pass, and sees by latents.
 
-FLASH's compression (arXiv:2505.12728) as a configuration of `vispec`: OUT/drafter is a checkpoint
-for `[drafters.vision.vispec]`.
+FLASH (arXiv:2505.12728) as a configuration of `vispec`: latents weigh the target's features of a
+picture, and the layer's MLP says k states a slot, each at first the one of the drafter it starts
+from. OUT/drafter is a checkpoint for `[drafters.vision.vispec]`.
 """
 
 from mmspec.train.recipes.vispec import begin_recipe

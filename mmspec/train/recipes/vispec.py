@@ -24,9 +24,9 @@ from mmspec.train.capture import FrozenTarget
 from mmspec.train.data.mixture import Mixture
 from mmspec.train.drafter_loop import run
 from mmspec.train.eagle_data import Recipe as TextRecipe
-from mmspec.train.eagle_shape import memory
+from mmspec.train.eagle_shape import in_blocks, memory
 from mmspec.train.eagle_stage import EagleStage, Plan
-from mmspec.train.guards import GuardError
+from mmspec.train.guards import GuardError, check_unroll
 from mmspec.train.looking import Looking
 from mmspec.train.memory import trained
 from mmspec.train.optimizer import MasterAdamW
@@ -46,12 +46,13 @@ class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
     Attributes:
         start: a feature drafter's checkpoint, or a bundled one, that has been through the text
             stage; empty: train one first.
-        sight: how pictures are seen.
+        sight: how pictures are seen. parallel: tokens that one pass of the drafter foretells.
     """
 
     seed: int = 1
     start: str = ""
     sight: SightConfig = SightConfig()
+    parallel: int = 1
     writing: Writing = Writing()
     questions: int = 1000
     mixture: Mixture = Mixture(shares={"scene": 1.0})
@@ -73,7 +74,7 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     begun = text_stage(recipe, asked)
     crew, answers = begin(asked, recipe.mixture, recipe.questions, recipe.writing)
     torch.manual_seed(recipe.seed)
-    network = seeing(begun, recipe.sight)
+    network = seeing(begun, recipe.sight, recipe.parallel)
     target = FrozenTarget(load_model(asked.model), (-1, *network.config.layers))
     network.lend(target.embed, target.logits, target.norm)
     kept = None if network.config.draft_vocabulary is None else network.target_ids()
@@ -92,11 +93,16 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     return run(stage, optimizer, course, asked.out, crew)
 
 
-def seeing(begun: EagleNetwork, sight: SightConfig) -> VispecNetwork:
-    """A network that has all of another's weights, and a new reader of pictures."""
-    network = VispecNetwork(VispecConfig(**msgspec.structs.asdict(begun.config), sight=sight))
+def seeing(begun: EagleNetwork, sight: SightConfig, parallel: int = 1) -> VispecNetwork:
+    """A network that has all of another's weights, and a new reader of pictures.
+
+    Raises:
+        GuardError: the other says several tokens a pass, and not ``parallel``.
+    """
+    body = msgspec.structs.asdict(begun.config) | {"parallel": parallel}
+    network = VispecNetwork(VispecConfig(**body, sight=sight))
     own = {name: value for name, value in network.state_dict().items() if "sight." in name}
-    network.load_state_dict(begun.float().state_dict() | own)
+    network.load_state_dict(in_blocks(begun.float(), parallel) | own)
     return network
 
 
@@ -111,8 +117,10 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
     spec = load_spec(asked.model)
     refuse_unsupported(spec)
     text = spec.get_text_config()
-    network = seeing(load_checkpoint(Path(locate(recipe.start)))[0], recipe.sight)
+    begun = load_checkpoint(Path(locate(recipe.start)))[0]
+    network = seeing(begun, recipe.sight, recipe.parallel)
     config = network.config
+    check_unroll(recipe.mix.unroll, config.parallel)
     if config.target_hidden != text.hidden_size or max(config.layers) >= text.num_hidden_layers:
         raise GuardError(
             f"{recipe.start} reads layers {config.layers} of width {config.target_hidden}; the "
@@ -125,7 +133,8 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
         f"drafter    {trained(network) / 1e6:.2f} M weights, {trained(network.sight) / 1e6:.2f} M "
         f"of them to see; after the text stage of {recipe.start}",
         f"step       {reading.rows} rows of {reading.width} tokens, "
-        f"{recipe.course.accumulate} times, unrolled {recipe.mix.unroll}",
+        f"{recipe.course.accumulate} times, unrolled {recipe.mix.unroll}, "
+        f"{config.parallel} tokens a pass",
         memory(spec, network, recipe, size).table(),
         look(asked, wanted, reading.width, spec),
     ]
