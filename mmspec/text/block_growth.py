@@ -36,8 +36,12 @@ class BlockGrowth:
         self._said = Said(torch.empty(0), torch.empty(0))
         # What descend() makes.
         self._lines = self._words = np.zeros((0, 0), np.int64)
-        # What heads say of some rows' states, [rows, states, V]: from which state on, of which rows.
-        self._heard, self._first, self._whose = torch.empty(0), self._parallel, np.zeros(0, np.int64)
+        # What heads say of some states of some rows, [rows, states, V]; the first state, the rows.
+        self._heard, self._first, self._whose = (
+            torch.empty(0),
+            self._parallel,
+            np.zeros(0, np.int64),
+        )
 
     def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
         """Guess children of the level's nodes; say new states where a block ends."""

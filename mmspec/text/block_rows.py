@@ -62,9 +62,9 @@ class BlockRows(EagleRows):
             room = self._room if own == (1, ROWS) else self._make(own)
         body = residual[:count]
         delta = self._inner(stored(body), attended, room)
-        return self._said(body, delta)
+        return self._parted(body, delta)
 
-    def _said(self, body: Tensor, delta: Tensor) -> Said:
+    def _parted(self, body: Tensor, delta: Tensor) -> Said:
         """States of rows [N, H] to which the MLP adds [N, k H], and what the head reads."""
         parallel, hidden = self.config.parallel, self.config.hidden
         shape = (len(body), parallel, hidden)
@@ -93,8 +93,7 @@ class BlockRows(EagleRows):
         count = layout.count
         padding = (0, 0, 0, 0, 0, len(layout.slots) - count)
         q, k, v = (
-            nn.functional.pad(part[0, :count], padding).contiguous()
-            for part in (query, key, value)
+            nn.functional.pad(part[0, :count], padding).contiguous() for part in (query, key, value)
         )
         seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
         lift = None if lift is None else lift[:, :count]

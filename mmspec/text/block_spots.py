@@ -70,9 +70,7 @@ class BlockGrove:
         spots = spots_of(count, rows, path, tail)
         alone = len(self._homes) == 1 and count <= ROWS
         reading = shared(spots.layout) if alone else None
-        return Block(
-            Spots(slots, absolute, spots.layout, reading), whose, windows[:made], source
-        )
+        return Block(Spots(slots, absolute, spots.layout, reading), whose, windows[:made], source)
 
 
 def asked_first(spots: Spots, asked: np.ndarray) -> tuple[np.ndarray, Spots]:
@@ -93,9 +91,7 @@ def asked_first(spots: Spots, asked: np.ndarray) -> tuple[np.ndarray, Spots]:
     return order, Spots(spots.slots[order], spots.positions[order], made.layout)
 
 
-def _end(
-    layout: ChunkLayout, row: int, out: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> None:
+def _end(layout: ChunkLayout, row: int, out: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """A chunk's row ``row`` as the only one of a layout of trees."""
     rows, path, tail = out
     local = layout.start + row

@@ -49,7 +49,8 @@ class EagleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         norm_before_residual: the stream starts from the normed state (some ``speculators``).
         normed_features: it was trained on features after the target's final norm.
         confidence: whether it foretells acceptance.
-        parallel: k, tokens that one pass foretells (FLASH, arXiv:2505.12728): the MLP says k states.
+        parallel: k, tokens that one pass foretells: its MLP says k states (FLASH,
+            arXiv:2505.12728).
     """
 
     hidden: int

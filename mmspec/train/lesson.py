@@ -37,7 +37,8 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         confidence: weight of the confidence head; its label is whether the drafter's first choice
             is the target's (what greedy verification accepts). ``rejection`` weighs its misses.
         features: weight of smooth L1 between a state and the next slot's fused true feature.
-        unroll: steps K, at least as many as a pass of the network makes. depth: drafts of a chain in trials; None: K.
+        unroll: steps K, at least as many as a pass of the network makes. depth: drafts of a chain
+            in trials; None: K.
         decay: weight of step k is decay^k. momentum: of the running acceptance.
         chunk: slots whose logits exist at once, and are made again in backward; 0: all of them,
             once, which is faster where they fit.

@@ -8,8 +8,8 @@ step k slot s reads the keys of step 0 up to slot s - k, and of each later step 
 at slot s - k + i: the chain it belongs to.
 
 A network that says p states at a slot makes p steps a pass. Its next pass is fed with all p at
-once, with the tokens that they foretold, and is asked at the last of them: so a pass at step k = p m
-reads the keys of step 0 up to slot s - k, and the k keys of its chain. With p = 1 this is the same.
+once, beside the tokens that they foretold, and is asked at the last of them: so a pass at step
+k = p m reads the keys of step 0 up to slot s - k, and the k keys of its chain.
 
 Axes: B rows, S = T - 1 slots of a row of T tokens, N of them learned from, K steps, p states of a
 slot, H hidden, D head dimension.

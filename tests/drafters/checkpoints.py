@@ -24,13 +24,14 @@ EAGLE = EagleConfig(
 )  # fmt: skip
 
 
-def options(address: str, folder: Path) -> dict[str, object]:
-    """What the drafter at ``address`` must be told."""
+def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
+    """What the drafter at ``address`` must be told; ``parallel``: tokens it says a pass."""
+    shape = msgspec.structs.replace(EAGLE, parallel=parallel)
     if address == "text.eagle":
-        save_checkpoint(folder, random_network(EAGLE))
+        save_checkpoint(folder, random_network(shape))
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "vision.vispec":
-        save_seeing(folder, random_seeing(EAGLE))
+        save_seeing(folder, random_seeing(shape))
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "text.draft_model":
         save_language_model(folder)

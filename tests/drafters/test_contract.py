@@ -45,11 +45,18 @@ def addresses() -> list[str]:
     return found
 
 
-@pytest.fixture(params=addresses())
+BLOCKS = ("text.eagle", "vision.vispec")  # these may also say several tokens a pass
+
+
+@pytest.fixture(
+    params=[*((one, 1) for one in addresses()), *((one, 3) for one in BLOCKS)],
+    ids=lambda told: told[0] if told[1] == 1 else f"{told[0]}, {told[1]} a pass",
+)
 def build(request, tmp_path):
     """Makes the drafter anew, from a tiny checkpoint if it needs one."""
-    module = importlib.import_module(f"mmspec.{request.param}")
-    options = checkpoints.options(request.param, tmp_path)
+    address, parallel = request.param
+    module = importlib.import_module(f"mmspec.{address}")
+    options = checkpoints.options(address, tmp_path, parallel)
     return lambda: module.build(module.Config(**options), FACTS)
 
 

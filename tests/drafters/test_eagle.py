@@ -9,6 +9,7 @@ import running
 import tiny
 import torch
 from drafters.checkpoints import EAGLE, random_network
+from drafters.formulas import Known, chances, scores, windows
 from drafters.markov import FACTS, MEDIA, Markov, features, observation, prefill, prompt, step
 
 from mmspec.core.drafter import Budget, Needs
@@ -30,6 +31,13 @@ SHAPES = {
     ),
     "a window of three": msgspec.structs.replace(EAGLE, window=3),
     "few ids": msgspec.structs.replace(EAGLE, draft_vocabulary=12),
+    "two a pass": msgspec.structs.replace(EAGLE, parallel=2, window=2, mlp_bias=True),
+    "three a pass": msgspec.structs.replace(
+        EAGLE, parallel=3, head_norms=True, norm_before_residual=True, confidence=False
+    ),
+    "four a pass, narrow": msgspec.structs.replace(
+        EAGLE, parallel=4, wide=False, hidden=16, layers=(1,), final_norm=False
+    ),
 }
 NOBODY = np.zeros(0, np.int64)
 GREEDY = Sampling(temperature=0.0)
@@ -55,42 +63,13 @@ def show(mind, one, count):
 
 def by_formulas(network, text, tree):
     """What every node's score should be, each path alone and dense in float64."""
-    network = network.double()
-    layers = network.config.layers
+    network, text = network.double(), np.asarray(text).tolist()
     count = len(text) - 1
-    states = network.fuse([features(text[:-1], layer).double()[None] for layer in layers])
-    text = np.asarray(text).tolist()
-    nodes = windows(network, text)
-    place = torch.arange(count)[None]
-    past = network.project(nodes, states, place)
+    states = network.fuse([features(text[:-1], i).double()[None] for i in network.config.layers])
+    nodes, place = windows(network, text), torch.arange(count)[None]
+    _, keys, values = network.project(nodes, states, place)
     last = network(nodes, states, place)[:, -1:]
-    scores = np.zeros(len(tree))
-    held = {0: (last, past[1], past[2], 0, text)}
-    for node in range(1, len(tree)):
-        state, keys, values, depth, path = held[int(tree.parents[node])]
-        said = chances(network, state[0, 0])
-        column = network.target_ids().tolist().index(int(tree.tokens[node]))
-        scores[node] = scores[tree.parents[node]] + float(said[column])
-        path = [*path, int(tree.tokens[node])]
-        token = window(network, path)
-        query, key, value = network.project(token, state, torch.tensor([[count + depth]]))
-        keys, values = torch.cat([keys, key], 1), torch.cat([values, value], 1)
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), enable_gqa=True
-        ).transpose(1, 2)
-        held[node] = (network.finish(token, state, attended), keys, values, depth + 1, path)
-    return scores
-
-
-def windows(network, text):
-    return torch.cat([window(network, text[: slot + 2]) for slot in range(len(text) - 1)], 1)
-
-
-def window(network, path):
-    """What the slot before the path's last token reads: [1, 1], or [1, 1, W] above one token."""
-    width = network.config.window
-    latest = [path[max(0, len(path) - 1 - back)] for back in range(width)]
-    return torch.tensor([[latest]]) if width > 1 else torch.tensor([latest])
+    return scores(network, tree, Known(last, keys, values, count, text), None)
 
 
 @pytest.mark.parametrize("room", [eagle_rows.TABLE_BYTES, 0], ids=["tabled", "multiplied"])
@@ -101,29 +80,24 @@ def test_trees_are_what_the_formulas_say(config, room, tmp_path, monkeypatch):
     mind, one = drafter(config, tmp_path, floor=1e-9), sequence("a", prompt(1))
     network = random_network(config)
     prefill(mind, [one], Markov())
-    deepest = 0
+    deepest, budget = 0, Budget(24, 6) if config.parallel == 1 else Budget(96, 9)
     for _ in range(6):
-        (tree,) = mind.draft([one], [Budget(24, 6)])
+        (tree,) = mind.draft([one], [budget])
         expected = by_formulas(network, one.tokens, tree)
         np.testing.assert_allclose(tree.scores, expected, atol=2e-4)
         first = tree.scores[tree.parents == 0]
         best = chances(network, root_state(network, one.tokens)).topk(len(first)).values
         np.testing.assert_allclose(sorted(first), sorted(best.tolist()), atol=2e-4)
         deepest = max(deepest, tree.depths().max())
-        step(mind, [one], [Budget(24, 6)], Markov())
-    assert deepest >= 3
-
-
-def chances(network, state):
-    """Log-probabilities of all draft ids, there being no pictures to say."""
-    logits = network.logits(state)
-    return torch.log_softmax(logits.masked_fill(network.target_ids() == MEDIA, -torch.inf), -1)
+        step(mind, [one], [budget], Markov())
+    assert deepest >= max(3, config.parallel + 1)
 
 
 def root_state(network, text):
     states = network.fuse([features(text[:-1], i).double()[None] for i in network.config.layers])
     nodes = windows(network, np.asarray(text).tolist())
-    return network(nodes, states, torch.arange(len(text) - 1)[None])[0, -1]
+    said = network(nodes, states, torch.arange(len(text) - 1)[None])[0, -1]
+    return said.reshape(network.config.parallel, -1)[0]
 
 
 def test_what_was_guessed_and_refused_leaves_no_trace(tmp_path):
@@ -290,6 +264,8 @@ SHARED = {
         "own_head": False, "wide": False, "layers": (2,), "final_norm": False,
         "normed_features": True,
     },
+    "three tokens a pass": {"parallel": 3, "window": 2},
+    "four tokens a pass, the target's head": {"parallel": 4, "own_head": False},
 }  # fmt: skip
 NOISY = Sampling(temperature=0.8, seed=5, max_tokens=24)
 

@@ -57,10 +57,12 @@ def stage(answers, plan=PLAN, kept=None, keep=lambda *_: None, **shape):
     return made, MasterAdamW(made.trained(), plan.course.betas, clip=plan.course.clip)
 
 
-@pytest.mark.parametrize("name", ["llama", "llava", "qwen2_5_vl"])
-def test_eight_samples_are_learned_by_heart(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "parallel"), [("llama", 1), ("llava", 1), ("qwen2_5_vl", 1), ("llama", 4)]
+)
+def test_eight_samples_are_learned_by_heart(name, parallel, tmp_path):
     answers = Answers(name)
-    made, optimizer = stage(answers)
+    made, optimizer = stage(answers, parallel=parallel)
     assert made.check()["learned"] == 128
     before = made.trial()
     after = run(made, optimizer, PLAN.course, tmp_path)

@@ -28,7 +28,7 @@ class Toy(nn.Module):
         self.words = nn.Embedding(WORDS, HIDDEN)
         self.mix = nn.Linear((window + 1) * HIDDEN, HIDDEN)
         self.q, self.k, self.v = (nn.Linear(HIDDEN, n * SIZE) for n in (HEADS, KV, KV))
-        self.o, self.out = nn.Linear(HEADS * SIZE, HIDDEN), nn.Linear(HIDDEN, WORDS)
+        self.o, self.out = nn.Linear(HEADS * SIZE, parallel * HIDDEN), nn.Linear(HIDDEN, WORDS)
         self.double()
 
     def fuse(self, features):
@@ -53,7 +53,10 @@ class Toy(nn.Module):
         return turn(q), turn(k), v
 
     def finish(self, tokens, states, attended, _bias=None):
-        return self._read(tokens, states) + self.o(attended.flatten(-2)).tanh()
+        read, said = self._read(tokens, states), self.o(attended.flatten(-2)).tanh()
+        if self.parallel == 1:
+            return read + said
+        return read[..., None, :] + said.unflatten(-1, (self.parallel, HIDDEN))
 
 
 def draft_slowly(body, tokens, features, origin, steps):
@@ -80,10 +83,12 @@ def draft_slowly(body, tokens, features, origin, steps):
 
     for slot in range(origin + 1):
         said = say(slot + 1, body.fuse([layer[slot] for layer in features]), slot)
-    told = [said]
-    for step in range(1, steps):
-        told.append(say(origin + step + 1, told[-1], origin + step))
-    return told
+    told = list(said.view(-1, HIDDEN))
+    while len(told) < steps:
+        for state in told[-body.parallel :]:
+            said = say(len(keys) + 1, state, len(keys))
+        told += said.view(-1, HIDDEN)
+    return told[:steps]
 
 
 def spread(made, slots):
@@ -109,9 +114,11 @@ def packed(lengths, width, seed=0):
     return rows, pack(rows, width, TextFamily.__new__(TextFamily), "cpu")
 
 
-@pytest.mark.parametrize("window", [1, 2, 4])
-def test_every_step_says_what_drafting_would(window):
-    body = Toy(window)
+@pytest.mark.parametrize(
+    ("window", "parallel"), [(1, 1), (2, 1), (4, 1), (1, 2), (3, 2), (2, 3), (2, 5), (1, 7)]
+)
+def test_every_step_says_what_drafting_would(window, parallel):
+    body = Toy(window, parallel)
     samples, rows = packed([[(3, 6), (1, 4)], [(2, 9)], [(4, 1), (1, 1), (2, 5)]], 15)
     draw = torch.Generator().manual_seed(1)
     features = [torch.randn(3, 15, HIDDEN, generator=draw, dtype=torch.float64) for _ in "abc"]
@@ -141,9 +148,10 @@ def test_every_step_says_what_drafting_would(window):
     assert seen == int(valid.sum()) > 60
 
 
-def test_no_draft_looks_at_what_decoding_does_not_know():
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_no_draft_looks_at_what_decoding_does_not_know(parallel):
     """Changing a token or a feature changes only what comes after it."""
-    body = Toy()
+    body = Toy(1, parallel)
     _, rows = packed([[(2, 12)]], 14)
     features = [torch.randn(1, 14, HIDDEN, dtype=torch.float64)]
     said = spread(unroll(body, rows, ground(body, rows, features), STEPS), 13)

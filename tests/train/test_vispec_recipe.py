@@ -40,8 +40,9 @@ SIGHTS = {
 }
 
 
-def stage(answers, sight, plan=PLAN):
-    config = eagle_config(answers.model.config.get_text_config(), Shape(start="fresh", window=3))
+def stage(answers, sight, plan=PLAN, parallel=1):
+    shape = Shape(start="fresh", window=3, parallel=parallel)
+    config = eagle_config(answers.model.config.get_text_config(), shape)
     target = FrozenTarget(answers.model, (-1, *config.layers))
     torch.manual_seed(0)
     network = VispecNetwork(VispecConfig(**msgspec.structs.asdict(config), sight=sight))
@@ -54,14 +55,14 @@ def stage(answers, sight, plan=PLAN):
 
 
 @pytest.mark.parametrize(
-    ("name", "sight"),
-    [("llava", "vispec"), ("llava", "msd"), ("llava", "flash"), ("llava", "positions of its own"),
-     ("qwen2_5_vl", "vispec")],
+    ("name", "sight", "parallel"),
+    [("llava", "vispec", 1), ("llava", "msd", 1), ("llava", "flash", 1), ("llava", "flash", 3),
+     ("llava", "positions of its own", 1), ("qwen2_5_vl", "vispec", 2)],
 )  # fmt: skip
-def test_eight_samples_are_learned_by_heart(name, sight, tmp_path):
+def test_eight_samples_are_learned_by_heart(name, sight, parallel, tmp_path):
     answers = Answers(name)
     assert any(one.prompt.media for one in answers.samples)
-    made, target, optimizer = stage(answers, SIGHTS[sight])
+    made, target, optimizer = stage(answers, SIGHTS[sight], parallel=parallel)
     made.check()
     after = run(made, optimizer, PLAN.course, tmp_path)
     assert after["held_out_tau"] > 4
@@ -72,9 +73,8 @@ def test_eight_samples_are_learned_by_heart(name, sight, tmp_path):
 
 
 def test_a_new_reader_changes_nothing_of_what_a_text_drafter_says():
-    config = eagle_config(Answers("llava").model.config.get_text_config(), Shape(start="fresh"))
-    text = EagleNetwork(config)
-    text.lend(torch.nn.Embedding(config.vocabulary, config.target_hidden))
+    text = answers_network()
+    config = text.config
     both = seeing(text, SightConfig())
     both.lend(text._lent.embed)
     tokens, states = torch.arange(9)[None], torch.randn(1, 9, config.hidden)
@@ -87,22 +87,60 @@ def test_a_new_reader_changes_nothing_of_what_a_text_drafter_says():
     assert not both.sight.bias(states[0], kept, torch.ones(9, 1) > 0).any()
 
 
+def test_a_drafter_of_blocks_begins_by_saying_what_another_says_in_every_state():
+    text = answers_network()
+    blocks = seeing(text, SightConfig(how="none", tokens=0, glance=False), 3)
+    blocks.lend(text._lent.embed)
+    tokens, states = torch.arange(9)[None], torch.randn(1, 9, text.config.hidden)
+    place = torch.arange(9)[None]
+    said = text(tokens, states, place)
+    torch.testing.assert_close(
+        blocks(tokens, states, place), said[:, :, None].expand(-1, -1, 3, -1)
+    )
+    begun = answers_network(parallel=3)
+    assert torch.equal(seeing(begun, SightConfig(), 3).down_proj.weight, begun.down_proj.weight)
+    with pytest.raises(GuardError, match="3 tokens a pass, not 2"):
+        seeing(begun, SightConfig(), 2)
+
+
+def answers_network(**shape):
+    """A text drafter of the tiny target."""
+    shape = Shape(start="fresh", **shape)
+    config = eagle_config(Answers("llava").model.config.get_text_config(), shape)
+    text = EagleNetwork(config)
+    text.lend(torch.nn.Embedding(config.vocabulary, config.target_hidden))
+    return text
+
+
+def test_states_that_no_step_would_learn_are_refused():
+    plan = msgspec.structs.replace(PLAN, mix=Mix(unroll=3))
+    with pytest.raises(GuardError, match="unroll is 3, and the drafter says 4"):
+        stage(Answers("llava"), SIGHTS["flash"], plan, 4)
+
+
 @pytest.mark.parametrize("name", ["vispec", "msd", "flash"])
 def test_the_shipped_recipes_are_read(name, tmp_path):
     recipe = read(Recipe, f"{name}.toml", None)
     assert recipe.start == "nano-eagle"
     assert {"vispec": "resample", "msd": "keep", "flash": "latent"}[name] == recipe.sight.how
+    assert (recipe.parallel > 1) == (name == "flash")
+    assert recipe.mix.unroll >= 2 * recipe.parallel
     path = tmp_path / "own.toml"
     path.write_text("[sight]\ntokens = 2\nqueries = 3\n")
     with pytest.raises(ConfigError, match="queries"):
         read(Recipe, f"{name}.toml", path)
 
 
-def test_a_dry_run_says_what_a_run_needs_and_refuses_what_does_not_fit(tmp_path):
-    recipe = read(Recipe, "vispec.toml", None)
+@pytest.mark.parametrize(("name", "parallel"), [("vispec", 1), ("flash", 4)])
+def test_a_dry_run_says_what_a_run_needs_and_refuses_what_does_not_fit(name, parallel, tmp_path):
+    recipe = read(Recipe, f"{name}.toml", None)
     told = dry_run(recipe, Asked("nano", tmp_path))
-    for part in ("10 layers of 256", "to see", "GiB", "2500 questions"):
+    asked = f"{recipe.questions} questions"
+    for part in ("10 layers of 256", "to see", "GiB", asked, f"{parallel} tokens a pass"):
         assert part in told
+    wide = msgspec.structs.replace(recipe, parallel=9)
+    with pytest.raises(GuardError, match="says 9 states"):
+        dry_run(wide, Asked("nano", tmp_path))
     small = Shape(start="fresh")
     config = eagle_config(Answers("llava").model.config.get_text_config(), small)
     save_reading(tmp_path / "other", EagleNetwork(config))

@@ -24,7 +24,9 @@ NOISY = Sampling(temperature=0.8, seed=5, max_tokens=24)
 SIGHTS = {
     "ours": SightConfig(tokens=2),
     "msd": SightConfig(how="keep", tokens=0, glance=False),
+    "flash": SightConfig(how="latent", tokens=4, glance=False),
 }
+PARALLEL = {"flash": 3}
 
 
 def body(target, **options):
@@ -35,11 +37,12 @@ def body(target, **options):
     return EagleConfig(**{**settings, **options})
 
 
-def drafters(target, folder, sight=SIGHTS["ours"]):
+def drafters(target, folder, sight="ours"):
     """A random drafter that sees and one that reads, as a configuration names them."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        seeing = VispecNetwork(VispecConfig(**msgspec.structs.asdict(body(target)), sight=sight))
+        shape = msgspec.structs.asdict(body(target, parallel=PARALLEL.get(sight, 1)))
+        seeing = VispecNetwork(VispecConfig(**shape, sight=SIGHTS[sight]))
         for name, value in seeing.named_parameters():
             if "sight" in name and "norm" not in name:
                 value.data.normal_(0, 0.3)
@@ -65,7 +68,7 @@ def mixed(name):
 @pytest.mark.parametrize("name", tiny.SEEING)
 def test_the_target_says_the_same_with_and_without_it(name, sight, tmp_path):
     target = tiny.target(name)
-    loud = running.engine(target, drafters(target, tmp_path, SIGHTS[sight]))
+    loud = running.engine(target, drafters(target, tmp_path, sight))
     quiet, prompts = running.engine(target), mixed(name)
     said = running.reported(loud, prompts)
     for index in range(len(tiny.prompts(name))):
@@ -79,10 +82,12 @@ def test_the_target_says_the_same_with_and_without_it(name, sight, tmp_path):
     assert running.run(loud, prompts, NOISY) == running.run(quiet, prompts, NOISY)
 
 
-@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl"])
-def test_company_changes_nothing(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "sight"), [("llava", "ours"), ("qwen2_5_vl", "ours"), ("llava", "flash")]
+)
+def test_company_changes_nothing(name, sight, tmp_path):
     target = tiny.target(name)
-    made, prompts = drafters(target, tmp_path), mixed(name)
+    made, prompts = drafters(target, tmp_path, sight), mixed(name)
     together = running.run(running.engine(target, made), prompts, NOISY)
     for id, prompt in prompts.items():
         assert running.run(running.engine(target, made), {id: prompt}, NOISY) == {id: together[id]}

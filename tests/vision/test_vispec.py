@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from drafters.checkpoints import EAGLE
+from drafters.formulas import Known, attended, scores
 from drafters.markov import FACTS, HIDDEN, MEDIA, Markov, features, observation, prefill, step
 
 from mmspec.core.drafter import Budget
@@ -43,7 +44,14 @@ SHAPES = {name: (BODY, sight) for name, sight in SIGHTS.items()} | {
     "kept whole": (SQUARE, SightConfig(how="keep", tokens=0, glance=False)),
     "narrow, as ViSpec": (NARROW, SightConfig(keys="embeds", plain=True, key_bias=True)),
     "narrow, as MSD": (NARROW, SightConfig(how="keep", tokens=0, glance=False)),
-}
+    "as FLASH": (
+        msgspec.structs.replace(BODY, parallel=4), SightConfig(how="latent", tokens=3, glance=False)
+    ),
+    "two a pass, a glance": (msgspec.structs.replace(BODY, parallel=2), SightConfig()),
+    "three a pass, narrow": (
+        msgspec.structs.replace(NARROW, parallel=3), SightConfig(keys="embeds", plain=True)
+    ),
+}  # fmt: skip
 # Adjacent pictures, one of a single token, one that a chunk's end cuts.
 SPANS = ((3, 9), (9, 10), (14, 22))
 
@@ -96,34 +104,12 @@ def by_formulas(made, text, spans, tree):
     bias = None if lift is None else lift(states, None)
     query, key, value = made.project(tokens, states, place, bias)
     kept = (whose[0] == 0).nonzero().squeeze(1)
-    last = attended(made, query[:, -1:], key[:, kept], value[:, kept])
+    last = attended(query[:, -1:], key[:, kept], value[:, kept])
     given = None if bias is None else bias[:, -1:]
-    state = made.finish(tokens[:, -1:], states[:, -1:], last, given)
-    held = {0: (state, key[:, kept], value[:, kept], int(place[0, -1]) + 1, list(text))}
-    scores = np.zeros(len(tree))
-    for node in range(1, len(tree)):
-        state, keys, values, position, path = held[int(tree.parents[node])]
-        said = torch.log_softmax(
-            made.logits(state[0, 0]).masked_fill(made.target_ids() == MEDIA, -torch.inf), -1
-        )
-        scores[node] = scores[tree.parents[node]] + float(said[int(tree.tokens[node])])
-        path = [*path, int(tree.tokens[node])]
-        width = made.config.window
-        window = torch.tensor([[[path[-1 - back] for back in range(width)]]])
-        window = window if width > 1 else window[..., 0]
-        at = torch.tensor([[count - 1]])
-        given = None if lift is None else lift(state, at)
-        query, key, value = made.project(window, state, torch.tensor([[position]]), given)
-        keys, values = torch.cat([keys, key], 1), torch.cat([values, value], 1)
-        following = made.finish(window, state, attended(made, query, keys, values), given)
-        held[node] = (following, keys, values, position + 1, path)
-    return scores
-
-
-def attended(made, query, keys, values):
-    return torch.nn.functional.scaled_dot_product_attention(
-        query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), enable_gqa=True
-    ).transpose(1, 2)
+    said = made.finish(tokens[:, -1:], states[:, -1:], last, given)
+    root = Known(said, key[:, kept], value[:, kept], int(place[0, -1]) + 1, list(text))
+    at = torch.tensor([[count - 1]])
+    return scores(made, tree, root, None if lift is None else lambda state: lift(state, at))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -138,7 +124,7 @@ def test_trees_are_what_training_says(name, tmp_path):
         np.testing.assert_allclose(tree.scores, expected, atol=3e-4)
         deepest = max(deepest, tree.depths().max())
         step(mind, [one], [Budget(24, 6)], Markov())
-    assert deepest >= 3
+    assert deepest >= max(3, SHAPES[name][0].parallel + 1)
 
 
 @pytest.mark.parametrize("name", SHAPES)
