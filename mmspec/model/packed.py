@@ -40,6 +40,22 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
+def joined(*layers: nn.Linear, after: int = 0) -> PackedLinear:
+    """Linear layers on the same input as one; where some have a bias, the others get one of 0.
+
+    Args:
+        after: columns of the input, from the first, that are left out.
+    """
+    weight = torch.cat([layer.weight.data[:, after:] for layer in layers])
+    if all(layer.bias is None for layer in layers):
+        return PackedLinear(weight, None)
+    biases = [
+        layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.data
+        for layer in layers
+    ]
+    return PackedLinear(weight, torch.cat(biases))
+
+
 class FusedLead(nn.Module):
     """First of several linear layers on the same input: computes all, hands the rest on."""
 

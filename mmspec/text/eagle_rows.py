@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from mmspec_kernels.attention import attend_stored, chunk_attention, tree_attention
+from mmspec_kernels.attention import attend_stored, tree_attention
 from mmspec_kernels.layout import ChunkLayout, TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
 
-from mmspec.model.packed import PackedLinear
+from mmspec.model.packed import PackedLinear, joined
+from mmspec.text.block_spots import asked_first
 from mmspec.text.eagle_compiled import add_said, join_norms, turn
 from mmspec.text.eagle_room import Room, Views, make_room
 from mmspec.text.spots import ROWS, grouped
@@ -42,7 +43,14 @@ class Said(NamedTuple):
 
 
 class EagleRows:
-    """An :class:`EagleNetwork` prepacked for decoding in one dtype on one device."""
+    """An :class:`EagleNetwork` prepacked for decoding in one dtype on one device.
+
+    Attributes:
+        sorts: whether every pass brings the rows that are asked to the front; else only chunks'
+            do, for among few rows the order costs more than the rows.
+    """
+
+    sorts = False
 
     def __init__(self, network: EagleNetwork, dtype: torch.dtype, device: torch.device) -> None:
         # The table of turns stays in float32, whatever the weights are: a cast would round it.
@@ -57,16 +65,16 @@ class EagleRows:
         self._real, self._word = arithmetic(dtype)
         self._outer = config.window * config.target_hidden
         self._frequencies = network.frequencies.cpu().numpy()
-        self._fc = _packed(network.fc)
+        self._fc = joined(network.fc)
         projections = (network.q_proj, network.k_proj, network.v_proj)
         self._table = self._tabled(*projections) if self.compiled else None
         self._said = None if self._table is None else stored(self._table)
-        self._qkv = _packed(*projections, after=0 if self._table is None else self._outer)
-        self._out = _packed(network.o_proj)
-        self._gate_up = _packed(network.gate_proj, network.up_proj)
-        self._down = _packed(network.down_proj)
+        self._qkv = joined(*projections, after=0 if self._table is None else self._outer)
+        self._out = joined(network.o_proj)
+        self._gate_up = joined(network.gate_proj, network.up_proj)
+        self._down = joined(network.down_proj)
         own = [layer for layer in (network.head, network.judge) if layer is not None]
-        self._head = None if network.head is None else _packed(*own)
+        self._head = None if network.head is None else joined(*own)
         self._between = self._weights(network.between_norm)
         self._embedding_norm = self._weights(network.embedding_norm)
         self._state_norm = self._weights(network.state_norm)
@@ -114,26 +122,45 @@ class EagleRows:
             tokens: int64 [T, W], the slots' windows; -1 where a slot has none (a picture's).
             states: [T, H]. store: [2, kv heads, S, D].
             bias: [T, H], added to what the rows' stream begins with.
-            asked: int64 [N], rows whose states are wanted, and no others'; None: all.
+            asked: int64 [N], rows whose states are wanted, and no others'; None: all that the
+                layout has, which come first.
         """
+        chunk = isinstance(spots.layout, ChunkLayout)
+        if asked is not None and (chunk or self.sorts):
+            # What a row leaves in the store depends on what it is read from alone, so only the
+            # rows that are asked go through attention and MLP: of a chunk, the last.
+            order, spots = asked_first(spots, asked)
+            rows, asked = torch.from_numpy(order).to(self.device), None
+            tokens, states = tokens[order], states[rows]
+            bias = None if bias is None else bias[rows]
         ids = torch.from_numpy(tokens).to(self.device)
         if not self.compiled:
             ids = ids if self.config.window > 1 else ids[:, 0]
             return _picked(self._plain(ids, states, spots, store, bias), asked)
-        count, hidden = len(tokens), self.config.hidden
-        groups = (1, count) if isinstance(spots.layout, ChunkLayout) else (-(-count // ROWS), ROWS)
-        room = self._room if groups == (1, ROWS) else self._make(groups)
+        layout, total = spots.layout, len(tokens)
+        assert isinstance(layout, TreeLayout)
+        groups = (1, max(total, ROWS)) if chunk else (-(-total // ROWS), ROWS)
+        room = self._room_of(groups)
         residual, read = self._input(ids, states, bias, room)
         attended = self._attend(tokens, read, spots, store, room)
-        body = stored(residual)
-        last = self._inner(body, attended, room)
+        body = residual[: layout.count]
+        room = self._room_of((len(attended) // ROWS, ROWS))
+        return _picked(self._parted(body, self._inner(stored(body), attended, room)), asked)
+
+    def _room_of(self, groups: tuple[int, int]) -> Room:
+        return self._room if groups == (1, ROWS) else self._make(groups)
+
+    def _parted(self, body: Tensor, delta: Tensor) -> Said:
+        """States of rows [N, H] to which the MLP adds [N, H], and what the head reads."""
         if not self.config.final_norm:
-            residual += last
-            return _picked(Said(residual, residual), asked)
-        normed = residual.new_zeros(groups[0] * groups[1], hidden)
+            body += delta
+            return Said(body, body)
+        count, hidden = body.shape
+        normed = body.new_zeros(-(-count // ROWS) * ROWS, hidden)
         real, word, eps = self._real, self._word, self.config.eps
-        add_norm(body, stored(last), self._last, eps, stored(normed)[:count], real, word)
-        return _picked(Said(residual, normed), asked)
+        out = stored(normed)[:count]
+        add_norm(stored(body), stored(delta), self._last, eps, out, real, word)
+        return Said(body, normed)
 
     def _inner(self, body: np.ndarray, attended: Tensor, room: Room) -> Tensor:
         """What the MLP says of rows [T, H], to which attention's part is added: [T, k H].
@@ -201,34 +228,32 @@ class EagleRows:
             self._real, self._word,
         )  # fmt: skip
         layout, query = spots.layout, room.query.tensor
-        if isinstance(layout, TreeLayout):
-            reading = spots.reading or layout.reading(None)
-            if query.shape[1] != len(layout.slots):  # some rows leave keys and values, no more
-                query = query[:, : len(layout.slots)].contiguous()
-            return attend_stored(query, store, layout, reading, self._scale, views)
-        asked = query.transpose(0, 1).reshape(count, config.heads, config.head_dim)
-        first = layout.base + layout.start
-        key, value = store[:, :, first : first + count].transpose(1, 2)
-        out = chunk_attention(asked, key, value, store, layout, None, self._scale)
-        return out.contiguous()
+        assert isinstance(layout, TreeLayout)
+        reading = spots.reading or layout.reading(None)
+        if query.shape[1] != len(layout.slots):  # some rows leave keys and values, no more
+            query = query[:, : len(layout.slots)].contiguous()
+        return attend_stored(query, store, layout, reading, self._scale, views)
 
     def _plain(
         self, ids: Tensor, states: Tensor, spots: Spots, store: Tensor, bias: Tensor | None
     ) -> Said:
         """The same by the network's own formulas, on any device."""
         network, layout = self.network, spots.layout
+        assert isinstance(layout, TreeLayout)
         positions = torch.from_numpy(spots.positions).to(self.device)[None]
         lift = None if bias is None else bias[None]
         query, key, value = network.project(ids[None], states[None], positions, lift)
-        q, k, v = (part[0].contiguous() for part in (query, key, value))
-        if isinstance(layout, TreeLayout):
-            padding = (0, 0, 0, 0, 0, len(layout.slots) - len(ids))
-            q, k, v = (nn.functional.pad(part, padding) for part in (q, k, v))
-            seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
-            seen = seen[: len(ids)]
-        else:
-            seen = chunk_attention(q, k, v, store, layout, None, self._scale)
-        said = network.finish(ids[None], states[None], seen[None], lift)[0]
+        slots = torch.from_numpy(spots.slots).to(self.device)
+        store[0, :, slots] = key[0].transpose(0, 1)
+        store[1, :, slots] = value[0].transpose(0, 1)
+        count = layout.count
+        padding = (0, 0, 0, 0, 0, len(layout.slots) - count)
+        q, k, v = (
+            nn.functional.pad(part[0, :count], padding).contiguous() for part in (query, key, value)
+        )
+        seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
+        lift = None if lift is None else lift[:, :count]
+        said = network.finish(ids[None, :count], states[None, :count], seen[None, :count], lift)[0]
         return Said(said, network.norm(said))
 
     def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:
@@ -265,19 +290,3 @@ def _picked(said: Said, asked: np.ndarray | None) -> Said:
         return said
     rows = torch.from_numpy(asked).to(said.states.device)
     return Said(said.states.index_select(0, rows), said.normed.index_select(0, rows))
-
-
-def _packed(*layers: nn.Linear, after: int = 0) -> PackedLinear:
-    """Linear layers on the same input as one; where some have a bias, the others get one of 0.
-
-    Args:
-        after: columns of the input, from the first, that are left out.
-    """
-    weight = torch.cat([layer.weight.data[:, after:] for layer in layers])
-    if all(layer.bias is None for layer in layers):
-        return PackedLinear(weight, None)
-    biases = [
-        layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.data
-        for layer in layers
-    ]
-    return PackedLinear(weight, torch.cat(biases))
