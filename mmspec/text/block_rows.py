@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class BlockRows(EagleRows):
     """An ``EagleNetwork`` that is k parallel, prepacked for decoding; its states are [N, k, H]."""
 
-    sorts = True
+    spares = True
 
     def _parted(self, body: Tensor, delta: Tensor) -> Said:
         """States of rows [N, H] to which the MLP adds [N, k H], and what the head reads."""

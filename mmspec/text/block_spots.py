@@ -73,12 +73,9 @@ class BlockGrove:
         return Block(Spots(slots, absolute, spots.layout, reading), whose, windows[:made], source)
 
 
-def asked_first(spots: Spots, asked: np.ndarray) -> tuple[np.ndarray, Spots]:
-    """The order, int64 [T], that brings the rows ``asked`` to the front, and the spots so."""
+def layout_of(spots: Spots, asked: np.ndarray) -> TreeLayout:
+    """A layout of the rows ``asked``, int64 [N], alone; of a chunk, one row."""
     count = len(asked)
-    rest = np.ones(len(spots.slots), bool)
-    rest[asked] = False
-    order = np.concatenate([asked, np.flatnonzero(rest)])
     rows, path, tail = room(count)
     layout = spots.layout
     if isinstance(layout, TreeLayout):
@@ -86,9 +83,9 @@ def asked_first(spots: Spots, asked: np.ndarray) -> tuple[np.ndarray, Spots]:
         path[:count], tail[:count] = layout.path[asked], layout.tail[asked]
     else:
         _end(layout, int(asked[0]), (rows, path, tail))
-    rows[3, :count] = spots.positions[asked]
-    made = spots_of(count, rows, path, tail)
-    return order, Spots(spots.slots[order], spots.positions[order], made.layout)
+    made = spots_of(count, rows, path, tail).layout
+    assert isinstance(made, TreeLayout)
+    return made
 
 
 def _end(layout: ChunkLayout, row: int, out: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:

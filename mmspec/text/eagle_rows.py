@@ -19,7 +19,7 @@ from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
 
 from mmspec.model.packed import PackedLinear, joined
-from mmspec.text.block_spots import asked_first
+from mmspec.text.block_spots import layout_of
 from mmspec.text.eagle_compiled import add_said, join_norms, turn
 from mmspec.text.eagle_room import Room, Views, make_room
 from mmspec.text.spots import ROWS, grouped
@@ -46,11 +46,11 @@ class EagleRows:
     """An :class:`EagleNetwork` prepacked for decoding in one dtype on one device.
 
     Attributes:
-        sorts: whether every pass brings the rows that are asked to the front; else only chunks'
-            do, for among few rows the order costs more than the rows.
+        spares: whether every pass spares the rows that are not asked; else only a chunk's are,
+            for of few rows to choose costs more than to go on with all.
     """
 
-    sorts = False
+    spares = False
 
     def __init__(self, network: EagleNetwork, dtype: torch.dtype, device: torch.device) -> None:
         # The table of turns stays in float32, whatever the weights are: a cast would round it.
@@ -126,24 +126,22 @@ class EagleRows:
                 layout has, which come first.
         """
         chunk = isinstance(spots.layout, ChunkLayout)
-        if asked is not None and (chunk or self.sorts):
+        picked = None
+        if asked is not None and (chunk or self.spares):
             # What a row leaves in the store depends on what it is read from alone, so only the
             # rows that are asked go through attention and MLP: of a chunk, the last.
-            order, spots = asked_first(spots, asked)
-            rows, asked = torch.from_numpy(order).to(self.device), None
-            tokens, states = tokens[order], states[rows]
-            bias = None if bias is None else bias[rows]
+            spots = spots._replace(layout=layout_of(spots, asked), reading=None)
+            picked, asked = torch.from_numpy(asked).to(self.device), None
         ids = torch.from_numpy(tokens).to(self.device)
         if not self.compiled:
             ids = ids if self.config.window > 1 else ids[:, 0]
-            return _picked(self._plain(ids, states, spots, store, bias), asked)
-        layout, total = spots.layout, len(tokens)
-        assert isinstance(layout, TreeLayout)
-        groups = (1, max(total, ROWS)) if chunk else (-(-total // ROWS), ROWS)
-        room = self._room_of(groups)
+            return _picked(self._plain(ids, states, spots, store, bias, picked), asked)
+        total = len(tokens)
+        room = self._room_of((1, max(total, ROWS)) if chunk else (-(-total // ROWS), ROWS))
         residual, read = self._input(ids, states, bias, room)
-        attended = self._attend(tokens, read, spots, store, room)
-        body = residual[: layout.count]
+        attended = self._attend(tokens, read, spots, store, room, picked)
+        assert isinstance(spots.layout, TreeLayout)
+        body = residual[: spots.layout.count] if picked is None else residual[picked]
         room = self._room_of((len(attended) // ROWS, ROWS))
         return _picked(self._parted(body, self._inner(stored(body), attended, room)), asked)
 
@@ -212,8 +210,9 @@ class EagleRows:
         return residual, read
 
     def _attend(
-        self, tokens: np.ndarray, read: Tensor, spots: Spots, store: Tensor, room: Room
-    ) -> Tensor:
+        self, tokens: np.ndarray, read: Tensor, spots: Spots, store: Tensor, room: Room,
+        picked: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         """[G * R, heads, D], of as many rows as the layout has; rows of padding are 0."""
         config, count = self.config, len(spots.slots)
         shape = (count, config.head_dim)
@@ -230,13 +229,16 @@ class EagleRows:
         layout, query = spots.layout, room.query.tensor
         assert isinstance(layout, TreeLayout)
         reading = spots.reading or layout.reading(None)
-        if query.shape[1] != len(layout.slots):  # some rows leave keys and values, no more
+        if picked is not None:  # the others leave keys and values, no more
+            query = _padded(query[:, picked], len(layout.slots))
+        elif query.shape[1] != len(layout.slots):
             query = query[:, : len(layout.slots)].contiguous()
         return attend_stored(query, store, layout, reading, self._scale, views)
 
     def _plain(
-        self, ids: Tensor, states: Tensor, spots: Spots, store: Tensor, bias: Tensor | None
-    ) -> Said:
+        self, ids: Tensor, states: Tensor, spots: Spots, store: Tensor, bias: Tensor | None,
+        picked: Tensor | None,
+    ) -> Said:  # fmt: skip
         """The same by the network's own formulas, on any device."""
         network, layout = self.network, spots.layout
         assert isinstance(layout, TreeLayout)
@@ -246,14 +248,13 @@ class EagleRows:
         slots = torch.from_numpy(spots.slots).to(self.device)
         store[0, :, slots] = key[0].transpose(0, 1)
         store[1, :, slots] = value[0].transpose(0, 1)
-        count = layout.count
-        padding = (0, 0, 0, 0, 0, len(layout.slots) - count)
-        q, k, v = (
-            nn.functional.pad(part[0, :count], padding).contiguous() for part in (query, key, value)
-        )
+        own = slice(layout.count) if picked is None else picked
+        rows = (part[0, own].transpose(0, 1) for part in (query, key, value))
+        q, k, v = (_padded(part, len(layout.slots)).transpose(0, 1).contiguous() for part in rows)
         seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
-        lift = None if lift is None else lift[:, :count]
-        said = network.finish(ids[None, :count], states[None, :count], seen[None, :count], lift)[0]
+        lift = None if lift is None else lift[:, own]
+        seen = seen[None, : layout.count]
+        said = network.finish(ids[None, own], states[None, own], seen, lift)[0]
         return Said(said, network.norm(said))
 
     def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:
@@ -282,6 +283,13 @@ class EagleRows:
         if not isinstance(norm, nn.RMSNorm):
             return np.empty(0, self._real.dtype)
         return norm.weight.data.to(torch.float64).cpu().numpy().astype(self._real.dtype)
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    """Rows [h, T, ...] with rows of zeros behind, [h, count, ...]."""
+    out = rows.new_zeros(rows.shape[0], count, *rows.shape[2:])
+    out[:, : rows.shape[1]] = rows
+    return out
 
 
 def _picked(said: Said, asked: np.ndarray | None) -> Said:

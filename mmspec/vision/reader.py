@@ -39,7 +39,7 @@ class Reader:
     """One :class:`Sight`, for one picture at a time; its weights are laid out once and for good."""
 
     def __init__(self, sight: Sight) -> None:
-        self._config, self._eps = sight.config, sight.eps
+        self._config, self._eps, self._hidden = sight.config, sight.eps, sight.hidden
         self._latents = sight.latents.data if sight.config.how == "latent" else None
         self._compiled: np.ndarray | None = None
         self._streams, values, bias = _streams(sight)
@@ -58,12 +58,14 @@ class Reader:
             self._compiled = folded.numpy().astype(real.dtype)
             self._values = self._values.to(torch.from_numpy(self._compiled).dtype)
         self._heads = heads
-        self._out = PackedLinear(sight.o_proj.weight.data, None)
+        out = sight.o_proj.weight.data
+        parts = [out]
         if sight.config.glance:
-            # The vector and the key it is chosen by are one product (see ``Sight.remember``).
+            # The vector, and the key it is chosen by (see ``Sight.remember``), in one product.
             lean = sight.lean.weight.data
             key = lean if sight.config.plain else sight.choose.weight.data.mT @ lean
-            self._memory = PackedLinear(torch.cat([lean, key]), None)
+            parts += [lean @ out, key @ out]
+        self._out = PackedLinear(torch.cat(parts), None)
 
     def __call__(self, embeds: Tensor, features: Tensor) -> Glimpse:
         """Look at one picture.
@@ -74,7 +76,8 @@ class Reader:
         how, memory = self._config.how, None
         told = self._told(embeds, features)
         if self._config.glance:
-            memory = self._memory(told[None, -1:]).view(2, -1)
+            memory = told[-1, self._hidden :].view(2, -1)
+        told = told[:, : self._hidden]
         if how == "keep":
             return Glimpse(embeds, memory)
         if self._latents is not None:
@@ -83,7 +86,7 @@ class Reader:
         return Glimpse(told[: self._config.tokens if how == "resample" else 0], memory)
 
     def _told(self, embeds: Tensor, features: Tensor) -> Tensor:
-        """What the queries say of the picture, [Q, H]."""
+        """What the queries say of the picture, [Q, H], or [Q, 3 H] with vector and key."""
         if not self._streams:
             return features[:0]
         small = self._compiled is not None and len(features) * self._compiled.size <= SMALL

@@ -64,7 +64,7 @@ class Sight(nn.Module):
         super().__init__()
         self.config = sight
         hidden, outer, dim = config.hidden, config.target_hidden, config.head_dim
-        self._heads, self._dim, self.eps = config.heads, dim, config.eps
+        self._heads, self._dim, self.eps, self.hidden = config.heads, dim, config.eps, hidden
         wide = config.heads * dim
         queries = sight.tokens * (sight.how == "resample") + sight.glance
         if sight.how == "latent":

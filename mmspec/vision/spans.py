@@ -59,13 +59,13 @@ def spans_of(prompt: Prompt) -> np.ndarray:
     Raises:
         ValueError: spans that are empty, overlap, are out of order or leave the prompt.
     """
-    spans = np.array(
-        [(one.start, one.start + one.length) for one in prompt.media], np.int64
-    ).reshape(-1, 2)
-    edges = np.array([0, *spans.flatten(), len(prompt.ids)])
-    if (np.diff(edges) < 0).any() or (spans[:, 0] >= spans[:, 1]).any():
-        raise ValueError(f"pictures do not stand in order in the prompt: {spans.tolist()}")
-    return spans
+    spans = [(one.start, one.start + one.length) for one in prompt.media]
+    before = 0
+    for start, end in spans:
+        if not before <= start < end <= len(prompt.ids):
+            raise ValueError(f"pictures do not stand in order in the prompt: {spans}")
+        before = end
+    return np.array(spans, np.int64).reshape(-1, 2)
 
 
 def slots_of(spans: np.ndarray) -> np.ndarray:

@@ -130,12 +130,16 @@ class Vispec(Eagle):
         Args:
             missed: pictures before those in the memory's bank.
         """
-        text = plan.kind == TEXT
-        used = np.flatnonzero(text | np.isin(plan.image_of_slot, list(kept)))
-        if not len(used):
+        text, image = plan.kind == TEXT, plan.image_of_slot
+        source, positions = plan.source, plan.positions
+        if not kept.keys() >= set(image[~text].tolist()):  # one whose beginning was not shown
+            used = text | np.isin(image, list(kept))
+            text, image = text[used], image[used]
+            source, positions = source[used], positions[used]
+        count = len(text)
+        if not count:
             return
-        text, image = text[used], plan.image_of_slot[used]
-        places = np.maximum(plan.source[used] - memory.end, 0)  # of no meaning for a picture
+        places = np.maximum(source - memory.end, 0)  # of no meaning for a picture
         shown = windows(memory.sequence.tokens, memory.end + 1, len(fused), self.rows.config.window)
         tokens = np.where(text[:, None], shown[places], -1)
         states = fused[torch.from_numpy(places).to(fused.device)]
@@ -147,12 +151,12 @@ class Vispec(Eagle):
             begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
             came = torch.from_numpy(begun).to(fused.device)
             bias = self._sight.bias(states, memory.bank, came)
-        spots = chunk_spots(memory.home, len(used))
+        spots = chunk_spots(memory.home, count)
         if not memory.dense:  # else they follow one another, as a chunk's slots do
-            spots = spots._replace(positions=plan.positions[used])
-        last = np.array([len(used) - 1])
+            spots = spots._replace(positions=positions)
+        last = np.array([count - 1])
         said_rows = self.rows.run(tokens, states, spots, self.store, bias, last)
-        memory.filled += len(used)
+        memory.filled += count
         memory.state, memory.normed = said_rows.states[0], said_rows.normed[0]
 
 
