@@ -51,13 +51,11 @@ class Reader:
         folded = (query @ keys.unflatten(0, (heads, dim))).flatten(0, 1)  # [h Q, X]
         dtype = sight.query.dtype
         self._query = folded.to(dtype)
-        self._values = values.unflatten(0, (heads, dim)).mT.contiguous()  # [h, X, D]
-        self._value_bias = None if bias is None else bias.unflatten(0, (heads, 1, dim))
+        self._values = values.unflatten(0, (heads, dim)).contiguous()  # [h, D, X]
+        self._value_bias = bias
         if folded.device.type == "cpu":
             real, self._word = arithmetic(dtype)
             self._compiled = folded.numpy().astype(real.dtype)
-            self._values = self._values.to(torch.from_numpy(self._compiled).dtype)
-        self._heads = heads
         out = sight.o_proj.weight.data
         parts = [out]
         if sight.config.glance:
@@ -90,31 +88,35 @@ class Reader:
         if not self._streams:
             return features[:0]
         small = self._compiled is not None and len(features) * self._compiled.size <= SMALL
-        sums = self._sums_compiled(embeds, features) if small else self._sums(embeds, features)
-        seen = sums.to(self._values.dtype).unflatten(0, (self._heads, -1)) @ self._values
+        seen = self._seen_compiled(embeds, features) if small else self._seen(embeds, features)
         if self._value_bias is not None:
             seen = seen + self._value_bias
-        return self._out(seen.transpose(0, 1).flatten(1)[None].to(features.dtype))[0]
+        return self._out(seen.to(features.dtype)[None])[0]
 
-    def _sums(self, embeds: Tensor, features: Tensor) -> Tensor:
-        """The rows' sums by each folded query's shares, [h Q, X]."""
+    def _seen(self, embeds: Tensor, features: Tensor) -> Tensor:
+        """What the heads say to each query, [Q, h D]."""
         rows = [self._even(embeds if s.outer else features, s) for s in self._streams]
         read = rows[0] if len(rows) == 1 else torch.cat(rows, -1)
         wide = torch.promote_types(read.dtype, torch.float32)
-        return (self._query @ read.mT).softmax(-1, dtype=wide).to(read.dtype) @ read
+        sums = (self._query @ read.mT).softmax(-1, dtype=wide).to(read.dtype) @ read
+        seen = sums.unflatten(0, (len(self._values), -1)) @ self._values.mT  # [h, Q, D]
+        return seen.transpose(0, 1).flatten(1)
 
     def _even(self, rows: Tensor, stream: _Stream) -> Tensor:
         return F.rms_norm(rows, rows.shape[-1:], eps=self._eps) if stream.normed else rows
 
-    def _sums_compiled(self, embeds: Tensor, features: Tensor) -> Tensor:
+    def _seen_compiled(self, embeds: Tensor, features: Tensor) -> Tensor:
         """The same in one pass, for few rows: a product's dispatch costs more than its numbers."""
         assert self._compiled is not None
         streams = [stream for stream in self._streams if stream.outer]
         outer = embeds if streams else embeds[:, :0]
         inner = features if len(streams) < len(self._streams) else features[:, :0]
-        out = np.empty_like(self._compiled)
-        normed = (not self._config.plain, True)
-        look(stored(outer), stored(inner), normed, self._eps, self._compiled, self._word, out)
+        heads, dim, _ = self._values.shape
+        out = np.empty((len(self._compiled) // heads, heads * dim), self._compiled.dtype)
+        look(
+            stored(outer), stored(inner), (not self._config.plain, True), self._eps,
+            self._compiled, self._word, stored(self._values), out,
+        )  # fmt: skip
         return torch.from_numpy(out)
 
 

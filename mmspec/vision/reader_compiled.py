@@ -1,6 +1,6 @@
-"""Queries over one picture's rows in one compiled pass: norms, scores, shares, weighted sums.
+"""Queries over one picture's rows in one compiled pass: norms, scores, shares, what heads say.
 
-Axes: L tokens, X = E + H, J folded queries.
+Axes: L tokens, X = E + H, Q queries of h heads of D, J = h Q folded queries, heads first.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ def look(
     eps: float,
     queries: np.ndarray,
     word: np.ndarray,
+    values: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Sums of the rows [outer | inner], [L, X], by each query's shares of them.
+    """What each head says of the rows [outer | inner], [L, X], to each query.
 
     Args:
         outer, inner: [L, E] and [L, H] in stored form; of width 0 where a stream is not read.
         normed: whether each is brought to root mean square 1.
-        queries: [J, X], in arithmetic form, whose bits are ``word``'s. out: [J, X].
+        queries: [J, X], in arithmetic form, whose bits are ``word``'s.
+        values: [h, D, X] in stored form. out: [Q, h D], in arithmetic form.
     """
     count, split, width = len(outer), outer.shape[1], queries.shape[1]
     rows = np.empty((count, width), queries.dtype)
@@ -45,14 +47,32 @@ def look(
             for i in range(1, width):
                 total += rows[row, i] * queries[query, i]
             scores[query, row] = total
-    out[:] = 0
-    for query in range(len(queries)):
+    sums = _sums(scores, rows)
+    value = np.empty(width, queries.dtype)
+    value_bits = value.view(word.dtype)
+    heads, dim, each = values.shape[0], values.shape[1], len(out)
+    for head in range(heads):
+        for place in range(dim):
+            widen(values[head, place], value, value_bits)
+            for query in range(each):
+                total = sums[head * each + query, 0] * value[0]
+                for i in range(1, width):
+                    total += sums[head * each + query, i] * value[i]
+                out[query, head * dim + place] = total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _sums(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows [L, X] summed by the shares that scores [J, L] give them, [J, X]."""
+    sums = np.zeros((len(scores), rows.shape[1]), rows.dtype)
+    for query in range(len(scores)):
         most = scores[query].max()
         shares = np.exp(scores[query] - most)
         shares /= shares.sum()
-        for row in range(count):
-            for i in range(width):
-                out[query, i] += shares[row] * rows[row, i]
+        for row in range(len(rows)):
+            for i in range(rows.shape[1]):
+                sums[query, i] += shares[row] * rows[row, i]
+    return sums
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")

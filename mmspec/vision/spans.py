@@ -85,21 +85,22 @@ def plan_draft(spans: np.ndarray, start: int, stop: int, m: int) -> DraftPlan:
         spans: token spans of the pictures, from ``spans_of``.
         m: compressed tokens a picture; 0 drops pictures, as many as it has slots keeps them all.
     """
-    most = max(stop - start, 0) + int(np.minimum(m, spans[:, 1] - spans[:, 0]).sum())
-    out = np.empty((5, most), np.int64)
-    count = _fill(slots_of(spans), start, stop, m, out)
-    source, kind, image, index, positions = out[:, :count]
-    return DraftPlan(source, kind.astype(np.uint8), image, index, positions)
+    return DraftPlan(*_plan(slots_of(spans), start, stop, m))
 
 
 @njit(cache=True, nogil=True)
-def _fill(slots: np.ndarray, start: int, stop: int, m: int, out: np.ndarray) -> int:
-    """Write the plan's entries, a column each, in the order of its fields; returns how many.
-
-    Args:
-        slots: int64 [I, 2]. out: int64 [5, at least the entries].
-    """
-    source, kind, image, which, place = out
+def _plan(
+    slots: np.ndarray, start: int, stop: int, m: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The plan's fields, of pictures at slots int64 [I, 2]."""
+    most = max(stop - start, 0)
+    for first, last in slots:
+        most += min(m, last - first)
+    source, image, which, place = (
+        np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64),
+        np.empty(most, np.int64),
+    )  # fmt: skip
+    kind = np.empty(most, np.uint8)
     made, begun, ended = 0, 0, 0  # pictures begun at or before a slot, and ended by it
     for slot in range(start, stop):
         while ended < len(slots) and slots[ended, 1] <= slot:
@@ -116,4 +117,4 @@ def _fill(slots: np.ndarray, start: int, stop: int, m: int, out: np.ndarray) -> 
             source[made], kind[made], image[made] = slot, TEXT, begun - 1
             which[made], place[made] = -1, slot
             made += 1
-    return made
+    return source[:made], kind[:made], image[:made], which[:made], place[:made]

@@ -19,7 +19,6 @@ import torch
 from mmspec.core.drafter import Needs
 from mmspec.text import eagle
 from mmspec.text.eagle import Eagle, rows_for
-from mmspec.text.eagle_growth import windows
 from mmspec.text.spots import chunk_spots
 from mmspec.vision.reader import Reader
 from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
@@ -139,18 +138,21 @@ class Vispec(Eagle):
         count = len(text)
         if not count:
             return
-        places = np.maximum(source - memory.end, 0)  # of no meaning for a picture
-        shown = windows(memory.sequence.tokens, memory.end + 1, len(fused), self.rows.config.window)
-        tokens = np.where(text[:, None], shown[places], -1)
-        states = fused[torch.from_numpy(places).to(fused.device)]
+        # Text slots are rows of the features, pictures' of what was kept, laid behind them.
+        places, behind = source - memory.end, len(fused)
         for number, said in kept.items():
-            rows = np.flatnonzero(~text & (image == number))
-            states[torch.from_numpy(rows)] = said[len(said) - len(rows) :]
+            own = np.flatnonzero(~text & (image == number))
+            behind += len(said)
+            places[own] = np.arange(behind - len(own), behind)
+        # A slot shows the token after it and those before; pictures' show none (at -1: the first).
+        shown = source[:, None] + 1 - np.arange(self.rows.config.window)
+        tokens = np.where(text[:, None], memory.sequence.tokens[np.maximum(shown, 0)], -1)
+        read = torch.cat([fused, *kept.values()]) if kept else fused
+        states = read[torch.from_numpy(places).to(fused.device)]
         bias = None
         if memory.bank is not None:
             begun = np.arange(len(memory.bank)) + missed <= (image - ~text)[:, None]
-            came = torch.from_numpy(begun).to(fused.device)
-            bias = self._sight.bias(states, memory.bank, came)
+            bias = self._sight.bias(states, memory.bank, torch.from_numpy(begun).to(fused.device))
         spots = chunk_spots(memory.home, count)
         if not memory.dense:  # else they follow one another, as a chunk's slots do
             spots = spots._replace(positions=positions)
