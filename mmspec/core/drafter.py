@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -139,5 +139,18 @@ class Drafter(Protocol):
         ...
 
     def forget(self, id: str) -> None:
-        """Free everything held for the sequence ``id``; unknown ids are fine."""
+        """Free everything held for the sequence ``id``; unknown ids are fine.
+
+        What was read of its prompt's whole chunks (``Sequence.prefix``) may stay, bounded, for
+        prompts that begin the same way.
+        """
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A drafter that keeps, of texts that ended, what a prompt that begins the same way can use."""
+
+    def clear(self) -> None:
+        """Forget every text that is not in flight."""
         ...

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from mmspec.core.request import Prompt, Request
+
+
+class Prefix(NamedTuple):
+    """What of a prompt other prompts may share: its whole prefill chunks.
+
+    Attributes:
+        chunk: tokens of one.
+        keys: identity of each, together with everything before it; none where nothing is shared.
+    """
+
+    chunk: int = 1
+    keys: tuple[bytes, ...] = ()
+
+    def upto(self, tokens: int) -> tuple[bytes, ...]:
+        """Identities of the chunks in the prompt's first ``tokens``; none if those cut a chunk."""
+        whole, rest = divmod(tokens, self.chunk)
+        return () if rest or whole > len(self.keys) else self.keys[:whole]
+
+
+UNSHARED = Prefix()
 
 
 class Sequence:
@@ -18,6 +38,7 @@ class Sequence:
 
     Attributes:
         id: unique among sequences in flight; ``request.id/choice``.
+        prefix: what of its prompt may be shared.
         seed: the 64-bit key of this request's noise.
         cached: leading tokens whose keys and values the cache holds.
         reused: prompt tokens found in the prefix cache.
@@ -25,15 +46,16 @@ class Sequence:
     """
 
     __slots__ = (
-        "_length", "_tokens", "cached", "choice", "id", "position_shift", "prompt_length",
-        "request", "reused", "seed",
+        "_length", "_tokens", "cached", "choice", "id", "position_shift", "prefix",
+        "prompt_length", "request", "reused", "seed",
     )  # fmt: skip
 
-    def __init__(self, request: Request, choice: int, seed: int) -> None:
+    def __init__(self, request: Request, choice: int, seed: int, prefix: Prefix = UNSHARED) -> None:
         ids = request.prompt.ids
         self.id = f"{request.id}/{choice}"
         self.request = request
         self.choice = choice
+        self.prefix = prefix
         self.seed = seed
         self.prompt_length = len(ids)
         self.cached = 0

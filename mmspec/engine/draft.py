@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmspec.core.drafter import Budget, Needs, part
+from mmspec.core.drafter import Budget, Needs, Remembers, part
 from mmspec.core.fuse import fuse
 from mmspec.core.tree import TokenTree
 
@@ -132,6 +132,12 @@ class Panel:
                 drafter.forget(id)
             except Exception:  # noqa: BLE001  # a drafter may fail in any way
                 _log.exception("drafter %s failed to forget", address)
+
+    def clear(self) -> None:
+        """Have every drafter forget the texts that are not in flight."""
+        for drafter in self._drafters.values():
+            if isinstance(drafter, Remembers):
+                drafter.clear()
 
     def _ask(
         self, drafter: Drafter, asked: list[tuple[Sequence, Budget]]

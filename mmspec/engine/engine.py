@@ -27,7 +27,7 @@ from mmspec.engine.score import score
 from mmspec.engine.settle import observation, reading
 from mmspec.engine.stats import EngineStats, Tally
 from mmspec.model.batch import Batch, pack_trees
-from mmspec.model.cache import chunk_keys
+from mmspec.model.cache import prefix_of
 from mmspec.model.encoder import Encoder
 from mmspec.model.prefill import Prefill
 
@@ -93,16 +93,14 @@ class Engine:
         check_request(request, self.target.facts, self.panel.addresses, room)
         asked = request.sampling.seed
         seed = secrets.randbits(63) if asked is None else asked
-        choices = [Sequence(request, choice, seed) for choice in range(request.sampling.n)]
-        # The prompt's last token is the root of the first tree, so it is never prefilled.
-        whole = (len(request.prompt.ids) - 1) // self.config.chunk
-        keys = chunk_keys(request.prompt, self.config.chunk)[:whole]
+        prefix = prefix_of(request.prompt, self.config.chunk if self.config.prefix_cache else None)
+        choices = [Sequence(request, choice, seed, prefix) for choice in range(request.sampling.n)]
         route = choose(request, self.panel.addresses)
         flights = [
             Flight(
                 sequence, Tally(self.panel.addresses, request.speculation.report, route),
                 Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
-                keys if self.config.prefix_cache else [], self.target.facts,
+                self.target.facts,
             )
             for sequence in choices
         ]  # fmt: skip
@@ -153,6 +151,7 @@ class Engine:
     def reset(self) -> None:
         """Forget remembered prompts and pictures, count anew; nothing may be in flight."""
         self.cache.clear()
+        self.panel.clear()
         self.encoder.reset()
         self._stats = EngineStats()
         self.drafting.reset()
@@ -164,7 +163,7 @@ class Engine:
         """
         flight = self._flights[sequence.id]
         self.cache.open(sequence.id, sequence.prompt_length + flight.limit)
-        known = flight.chunk_keys if flight.scores is None else []
+        known = sequence.prefix.keys if flight.scores is None else ()
         sequence.cached = sequence.reused = self.cache.match(sequence.id, known)
         self._stats.prompt_tokens += sequence.prompt_length
         self._stats.reused_tokens += sequence.reused
@@ -194,7 +193,7 @@ class Engine:
         sequence.cached = stop
         if sequence.pending == 1:
             self.encoder.release(sequence.id)
-        self.cache.remember(sequence.id, flight.chunk_keys[: stop // self.config.chunk])
+        self.cache.remember(sequence.id, sequence.prefix.keys[: stop // self.config.chunk])
         seen = reading(sequence.tokens[start:stop], output.hidden)
         with self.drafting:
             self.panel.observe([sequence], seen, self._tallies())

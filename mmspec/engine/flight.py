@@ -22,7 +22,6 @@ class Flight:
     """One sequence with its counts, its prompt on the way in, and how far it may go.
 
     Attributes:
-        chunk_keys: identities of the prompt's whole prefill chunks; empty when not to be shared.
         facts: of the target it runs on.
         scored: log-probabilities of the prompt's tokens that nobody has been told yet.
     """
@@ -30,7 +29,6 @@ class Flight:
     sequence: Sequence
     tally: Tally
     prefill: Prefill
-    chunk_keys: list[bytes]
     facts: Facts
     scored: list[TokenLogprob] = field(default_factory=list)
 

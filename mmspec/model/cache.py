@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +17,11 @@ import torch
 from mmspec_kernels.compiled import move_rows
 
 from mmspec.core.errors import CacheFullError
+from mmspec.core.sequence import UNSHARED, Prefix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
     from mmspec.core.request import Prompt
 
 
@@ -29,7 +32,7 @@ class _Extent:
     base: int
     room: int
     used: int = 0
-    keys: list[bytes] = field(default_factory=list)  # identities of its whole prefill chunks
+    keys: ListOf[bytes] = ()  # identities of its whole prefill chunks
 
 
 class KVCache:
@@ -118,14 +121,14 @@ class KVCache:
         else:
             self._drop(extent)
 
-    def remember(self, id: str, keys: list[bytes]) -> None:
+    def remember(self, id: str, keys: ListOf[bytes]) -> None:
         """Make the sequence's leading prefill chunks findable under these identities."""
         extent = self._extents[id]
         for key in keys[len(extent.keys) :]:
             self._chunks.setdefault(key, extent)
         extent.keys = keys
 
-    def match(self, id: str, keys: list[bytes]) -> int:
+    def match(self, id: str, keys: ListOf[bytes]) -> int:
         """Copy the longest known run of leading chunks into the sequence; tokens copied."""
         count = 0
         while count < len(keys) and keys[count] in self._chunks:
@@ -136,17 +139,30 @@ class KVCache:
         length = count * self.chunk
         if source.base in self._retained:
             self._retained.move_to_end(source.base)
-        self.store[:, :, :, extent.base : extent.base + length] = self.store[
-            :, :, :, source.base : source.base + length
-        ]
+        self._copy(source, extent, length)
         extent.used = length
         self.remember(id, keys[:count])
         return length
+
+    def keep(self, id: str, name: str, slots: int) -> None:
+        """Give back all but a sequence's first slots, which are held under another name now."""
+        extent = self._extents.pop(id)
+        extent.room = slots
+        self._extents[name] = extent
+
+    def copy(self, source: str, id: str, slots: int) -> None:
+        """Copy the first slots of what is held under ``source`` to the sequence ``id``'s first."""
+        self._copy(self._extents[source], self._extents[id], slots)
 
     def clear(self) -> None:
         """Forget every remembered prompt."""
         while self._retained:
             self._drop(self._retained.popitem()[1])
+
+    def _copy(self, source: _Extent, target: _Extent, length: int) -> None:
+        self.store[:, :, :, target.base : target.base + length] = self.store[
+            :, :, :, source.base : source.base + length
+        ]
 
     def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
         if self.store.device.type == "cpu":
@@ -172,6 +188,16 @@ class KVCache:
         for key in extent.keys:
             if self._chunks.get(key) is extent:
                 del self._chunks[key]
+
+
+def prefix_of(prompt: Prompt, chunk: int | None) -> Prefix:
+    """What of a prompt may be shared on a prefill grid; None: nothing.
+
+    A prompt's last token is the root of its first tree and never prefilled.
+    """
+    if chunk is None:
+        return UNSHARED
+    return Prefix(chunk, tuple(chunk_keys(prompt, chunk)[: (len(prompt.ids) - 1) // chunk]))
 
 
 def chunk_keys(prompt: Prompt, chunk: int) -> list[bytes]:

@@ -103,8 +103,12 @@ class DraftModel:
         return trees
 
     def forget(self, id: str) -> None:
-        """Free the keys and values of the sequence ``id``."""
+        """Free the keys and values of the sequence ``id``, but for what rests."""
         self._memories.forget(id)
+
+    def clear(self) -> None:
+        """Forget what rests."""
+        self._memories.clear()
 
     def _ready(self, sequence: Sequence) -> Memory | None:
         """The sequence's memory, if all it lacks goes with the root, and fits."""
@@ -131,6 +135,7 @@ class DraftModel:
             if len(part):
                 self._rows.chunk(part, memory.home)
             memory.keep(len(part), end)
+            self._memories.note(memory)
 
 
 class _Growth:

@@ -1,7 +1,8 @@
 """What a draft model has read of every sequence: keys and values of committed tokens.
 
 Everything is read from the sequence itself, so nothing is lost when a step was not shown. Picture
-placeholders, and ids the draft model does not know, are left out: its positions are compact.
+placeholders, and ids the draft model does not know, are left out: its positions are compact. What
+it read of a prompt's whole chunks outlives the sequence (``resting``), to save reading it again.
 
 Axes: C tokens.
 """
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmspec.core.errors import CacheFullError
+from mmspec.text.resting import Note, Resting
 from mmspec.text.spots import Home
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Memories:
         self.cache, self.limit = cache, limit
         self._known = np.append(known, False)  # the last stands for all ids beyond
         self._held: dict[str, Memory] = {}
+        self._resting = Resting[Note](cache)
 
     def readable(self, tokens: np.ndarray) -> np.ndarray:
         """Those of the tokens int64 [C] that the draft model may read."""
@@ -78,6 +81,8 @@ class Memories:
     def of(self, sequence: Sequence) -> Memory | None:
         """The sequence's memory, new where there is none or the id was used before.
 
+        A new one begins with all that is known of the prompt's whole chunks.
+
         None where the prompt is too long for the draft model, or while the store is full.
         """
         held = self._held.get(sequence.id)
@@ -89,14 +94,28 @@ class Memories:
         room = self.limit if asked is None else min(prompt + asked, self.limit)
         if prompt > room:
             return None
+        chunk, keys = sequence.prefix
+        known = next((n for n in range(len(keys), 0, -1) if keys[n - 1] in self._resting), 0)
         try:
-            self.cache.open(sequence.id, room)
+            note = self._resting.open(sequence.id, room, keys[:known])
         except CacheFullError:
             return None
         held = self._held[sequence.id] = Memory(sequence, self.cache.base(sequence.id), room)
+        if note is not None:
+            held.keep(note.filled, known * chunk)
         return held
 
+    def note(self, memory: Memory) -> None:
+        """Where a whole chunk of the prompt ends, what was read up to it may serve others."""
+        keys = memory.sequence.prefix.upto(memory.read)
+        if keys:
+            self._resting.note(memory.sequence.id, keys[-1], Note(filled=memory.filled))
+
     def forget(self, id: str) -> None:
-        """Give the slots back; unknown ids are fine."""
+        """Give the slots back, but for what rests; unknown ids are fine."""
         if self._held.pop(id, None) is not None:
-            self.cache.free(id)
+            self._resting.close(id)
+
+    def clear(self) -> None:
+        """Forget what rests."""
+        self._resting.clear()

@@ -32,7 +32,7 @@ from mmspec.text.guesses import Rules
 from mmspec.text.spots import REACH, chain_spots, chunk_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.sequence import Sequence
@@ -88,18 +88,20 @@ class Eagle:
             memory = self._memories.watch(sequence, sequence.cached - count, count)
             if memory is None:
                 continue
-            if count > CHAIN or self.sees(memory, count):
-                self._read([(memory, part)], seen)
+            if memory.late or sequence.prefix.upto(sequence.cached):
+                self._enter(memory, {i: seen.hidden[i][part] for i in self.needs.layers})
+            elif count > CHAIN or self.sees(memory, count):
+                self._read([(memory, part)], seen.hidden)
             elif count > 0:
                 short.append((memory, part))
         if short:
-            self._read(short, seen)
+            self._read(short, seen.hidden)
 
     @torch.inference_mode()
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
         """One tree a sequence; the root alone where its last features were not seen."""
         trees = [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
-        found = [self._memories.ready(sequence) for sequence in sequences]
+        found = [self._memories.ready(one) or self._roused(one) for one in sequences]
         speaks = [index for index, memory in enumerate(found) if memory is not None]
         if not speaks:
             return trees
@@ -115,8 +117,12 @@ class Eagle:
         return trees
 
     def forget(self, id: str) -> None:
-        """Free the keys and values of the sequence ``id``."""
+        """Free the keys and values of the sequence ``id``, but for what rests."""
         self._memories.forget(id)
+
+    def clear(self) -> None:
+        """Forget what rests."""
+        self._memories.clear()
 
     @property
     def store(self) -> torch.Tensor:
@@ -137,7 +143,43 @@ class Eagle:
         """Whether the next ``count`` tokens hold a picture that is not read as text."""
         return False
 
-    def _read(self, pieces: list[tuple[Memory, slice]], seen: Observation) -> None:
+    def _enter(self, memory: Memory, shown: Mapping[int, torch.Tensor]) -> None:
+        """Read what was shown of a prompt, layer -> [C, E], where whole chunks may be shared.
+
+        A slot reads its token's features beside the token after it. So the last token of a whole
+        chunk waits: what is known at the chunk's end is then of the chunk and those before it
+        alone, and a prompt that goes on from there reads in the same pieces, to the same bits.
+        """
+        if memory.late:
+            shown = {i: torch.cat([memory.late[i], rows]) for i, rows in shown.items()}
+            memory.late = {}
+        sequence = memory.sequence
+        if not sequence.prefix.upto(sequence.cached):
+            self._take(memory, shown)
+            return
+        self._take(memory, {i: rows[:-1] for i, rows in shown.items()})
+        memory.late = {i: rows[-1:].clone() for i, rows in shown.items()}
+        self._memories.note(memory)
+        if memory.shown == len(sequence) - 1:  # a tree grows next
+            self._settle(memory)
+
+    def _settle(self, memory: Memory) -> None:
+        """Read the token that waits."""
+        late, memory.late = memory.late, {}
+        self._take(memory, late)
+
+    def _take(self, memory: Memory, shown: Mapping[int, torch.Tensor]) -> None:
+        count = min(len(rows) for rows in shown.values())
+        if count:
+            self._read([(memory, slice(0, count))], shown)
+
+    def _roused(self, sequence: Sequence) -> Memory | None:
+        memory = self._memories.rouse(sequence)
+        if memory is not None:
+            self._settle(memory)
+        return memory
+
+    def _read(self, pieces: list[tuple[Memory, slice]], hidden: Mapping[int, torch.Tensor]) -> None:
         """Extend true slots: one long piece, or short ones of several sequences."""
         counts = np.array([part.stop - part.start for _, part in pieces], np.int64)
         memories = [memory for memory, _ in pieces]
@@ -146,7 +188,7 @@ class Eagle:
         else:
             spots = chain_spots([memory.home for memory in memories], counts)
         layers = self.rows.config.layers
-        features = [torch.cat([seen.hidden[layer][part] for _, part in pieces]) for layer in layers]
+        features = [_joined([hidden[layer][part] for _, part in pieces]) for layer in layers]
         tokens = np.concatenate(
             [windows(memory.sequence.tokens, memory.end + 1, count, self.rows.config.window)
              for memory, count in zip(memories, counts, strict=True)]
@@ -159,6 +201,10 @@ class Eagle:
             memory.filled += int(count)
             memory.end += int(count)
             memory.state, memory.normed = said.states[row], said.normed[row]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def build(config: Config, facts: Facts) -> Eagle:

@@ -26,9 +26,10 @@ from mmspec.vision.vispec_load import load_network
 from mmspec.vision.vispec_network import VispecNetwork
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
-    from mmspec.core.drafter import Facts, Observation
+    from mmspec.core.drafter import Facts
     from mmspec.text.eagle_memory import Memory
     from mmspec.text.eagle_rows import EagleRows
 
@@ -75,17 +76,17 @@ class Vispec(Eagle):
         begun = torch.from_numpy(owner[:, None] == whose).to(states.device)
         return self._sight.bias(states, torch.cat([b for b in banks if b is not None]), begun)
 
-    def _read(self, pieces: list[tuple[Memory, slice]], seen: Observation) -> None:
+    def _read(self, pieces: list[tuple[Memory, slice]], hidden: Mapping[int, torch.Tensor]) -> None:
         (memory, part), *others = pieces
         count = part.stop - part.start
         if others or not self.sees(memory, count):
-            super()._read(pieces, seen)
+            super()._read(pieces, hidden)
             return
         layers = self.rows.config.layers
-        fused = self.rows.fuse([seen.hidden[layer][part] for layer in layers], chunk=True)
+        fused = self.rows.fuse([hidden[layer][part] for layer in layers], chunk=True)
         spans = spans_of(memory.sequence.request.prompt)
         plan = plan_draft(spans, memory.end, memory.end + count, self._kept)
-        kept = self._look(memory, spans, seen.hidden[-1][part], fused)
+        kept = self._look(memory, spans, hidden[-1][part], fused)
         self._extend(memory, plan, fused, kept, int((spans[:, 0] < memory.first).sum()))
         memory.end += count
 
@@ -94,7 +95,7 @@ class Vispec(Eagle):
     ) -> dict[int, torch.Tensor]:
         """Look at the pictures that end in this chunk; number -> [m, H] kept of it.
 
-        A picture whose beginning was not shown (its text was found in a cache) is left out.
+        A picture whose beginning was not shown, now or to a memory that rests, is left out.
 
         Args:
             embeds: [C, E] that entered the target. fused: [C, H], features.
