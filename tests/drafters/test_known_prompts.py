@@ -14,7 +14,7 @@ import torch
 from drafters.checkpoints import random_network, save_language_model
 
 from mmspec.core.drafter import Observation
-from mmspec.core.request import Prompt, Request, Sampling
+from mmspec.core.request import Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.engine.build import build_drafter
 from mmspec.model.cache import prefix_of
@@ -271,7 +271,7 @@ def test_in_a_store_too_small_texts_in_flight_go_first(kind, tmp_path):
     one = engine(mind)
     (cold,) = running.run(engine(mind, prefix_cache=False), {"b": prompt}, GREEDY).values()
     running.run(one, {"a": before}, GREEDY)
-    assert mind.slots() == 96
+    assert mind.slots() in {95, 96}  # a feature drafter's last token waits
     trees, said, report = trees_of(mind, prompt, one=one)
     assert said == cold
     assert report.drafted > 0
@@ -303,7 +303,7 @@ def test_many_requests_take_no_more_than_the_store(kind, turns, tmp_path):
         while one.cached < len(ids) - 1 and dice.random() < 0.95:
             start, stop = one.cached, min((one.cached // CHUNK + 1) * CHUNK, len(ids) - 1)
             one.cached = stop
-            hidden = {layer: states[start:stop] for layer in mind.needs.layers}
+            hidden = dict.fromkeys(mind.needs.layers, states[start:stop])
             offsets = np.array([0, stop - start], np.int32)
             mind.observe([one], Observation(offsets, ids[start:stop], hidden))
             knows |= set(one.prefix.keys[: stop // CHUNK])
