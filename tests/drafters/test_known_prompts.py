@@ -34,6 +34,7 @@ READING = {
     "eagle": BODY,
     "eagle, three tokens": msgspec.structs.replace(BODY, window=3),
     "eagle, narrow": NARROW,
+    "eagle, two a pass": msgspec.structs.replace(BODY, parallel=2),
 }
 SEEING = {
     "vispec": (msgspec.structs.replace(BODY, window=3), SightConfig(tokens=2)),
