@@ -20,14 +20,13 @@ from mmspec.engine.admit import check_request
 from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
 from mmspec.engine.fault import public
-from mmspec.engine.flight import Flight
+from mmspec.engine.flight import Flight, prompt_keys
 from mmspec.engine.router import choose
 from mmspec.engine.scheduler import Scheduler
 from mmspec.engine.score import score
 from mmspec.engine.settle import observation, reading
 from mmspec.engine.stats import EngineStats, Tally
 from mmspec.model.batch import Batch, pack_trees
-from mmspec.model.cache import chunk_keys
 from mmspec.model.encoder import Encoder
 from mmspec.model.prefill import Prefill
 
@@ -72,7 +71,8 @@ class Engine:
         self._reach = max(REACH, config.max_depth)
         scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
         slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
-        self.cache = target.new_cache(slots, config.chunk, scratch)
+        pinned = config.pinned_bytes // target.bytes_per_token()
+        self.cache = target.new_cache(slots, config.chunk, scratch, pinned)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
 
@@ -94,15 +94,13 @@ class Engine:
         asked = request.sampling.seed
         seed = secrets.randbits(63) if asked is None else asked
         choices = [Sequence(request, choice, seed) for choice in range(request.sampling.n)]
-        # The prompt's last token is the root of the first tree, so it is never prefilled.
-        whole = (len(request.prompt.ids) - 1) // self.config.chunk
-        keys = chunk_keys(request.prompt, self.config.chunk)[:whole]
+        keys = prompt_keys(request, self.config)
         route = choose(request, self.panel.addresses)
         flights = [
             Flight(
                 sequence, Tally(self.panel.addresses, request.speculation.report, route),
                 Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
-                keys if self.config.prefix_cache else [], self.target.facts,
+                keys, self.target.facts,
             )
             for sequence in choices
         ]  # fmt: skip
@@ -194,11 +192,12 @@ class Engine:
         sequence.cached = stop
         if sequence.pending == 1:
             self.encoder.release(sequence.id)
-        self.cache.remember(sequence.id, flight.chunk_keys[: stop // self.config.chunk])
+        keys = flight.chunk_keys[: stop // self.config.chunk]
+        self.cache.remember(sequence.id, keys, pinned=sequence.prompt.shared > 0)
         seen = reading(sequence.tokens[start:stop], output.hidden)
         with self.drafting:
             self.panel.observe([sequence], seen, self._tallies())
-        return []
+        return flight.progress()
 
     def _decode(self, sequences: list[Sequence]) -> list[Delta]:
         """Draft, verify and commit one tree a sequence; on a fault, find whose it is."""

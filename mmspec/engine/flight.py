@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmspec.core.drafter import Budget
+from mmspec.core.request import Delta
 from mmspec.core.sampling import stop_tokens
+from mmspec.model.cache import chunk_keys
 
 if TYPE_CHECKING:
+    from mmspec.core.config import EngineConfig
     from mmspec.core.drafter import Facts
-    from mmspec.core.request import FinishReason, TokenLogprob
+    from mmspec.core.request import FinishReason, Request, TokenLogprob
     from mmspec.core.sequence import Sequence
     from mmspec.engine.control import Controller
     from mmspec.engine.stats import Tally
@@ -49,6 +52,17 @@ class Flight:
         self.scored.clear()
         return taken
 
+    def progress(self) -> list[Delta]:
+        """How much of the prompt is read, where that was asked for; the first choice says it."""
+        sequence = self.sequence
+        if not sequence.request.progress or sequence.choice:
+            return []
+        read = Delta(
+            sequence.request.id, 0, (),
+            seed=sequence.seed, cached_tokens=sequence.reused, prefilled=sequence.cached,
+        )  # fmt: skip
+        return [read]
+
     @property
     def limit(self) -> int:
         """Most tokens the sequence may say."""
@@ -72,3 +86,16 @@ class Flight:
         if last in stop_tokens(self.sequence.request.sampling, self.facts.stop_tokens):
             return "stop"
         return "length" if self.remaining <= 0 else None
+
+
+def prompt_keys(request: Request, config: EngineConfig) -> list[bytes]:
+    """Identities of the whole prefill chunks of a prompt that may be found or remembered.
+
+    Where a prompt says how much of it is shared, the rest is not worth remembering.
+    """
+    if not config.prefix_cache:
+        return []
+    prompt = request.prompt
+    # The prompt's last token is the root of the first tree, so it is never prefilled.
+    whole = min(prompt.shared or len(prompt.ids), len(prompt.ids) - 1) // config.chunk
+    return chunk_keys(prompt, config.chunk, request.tenant)[:whole]
