@@ -43,7 +43,7 @@ class KVCache:
         chunk: the prefill grid; only whole chunks are shared between prompts, so that shared keys
             have the bits that a fresh prefill would give them.
         scratch: slots past a sequence's last token that trees may borrow.
-        pinned: slots that pinned prompts may hold together, as long as nothing in flight needs them.
+        pinned: slots that pinned prompts may hold together, while nothing in flight needs them.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class KVCache:
         """Make the sequence's leading prefill chunks findable under these identities.
 
         Args:
-            pinned: let other remembered prompts go first when room is needed. Nothing in flight ever
-                waits for a pin, so that pins cannot starve anybody.
+            pinned: let other remembered prompts go first when room is needed. Nothing in flight
+                ever waits for a pin, so that pins cannot starve anybody.
         """
         extent = self._extents[id]
         extent.pinned = pinned

@@ -18,8 +18,8 @@ def target():
     return tiny.target("llama", "bitwise")
 
 
-def asked(seed, shared=len(DOCUMENT), length=2 * CHUNK):
-    question = np.random.default_rng(seed).integers(3, 90, length)
+def asked(seed, shared=5 * CHUNK + 7):
+    question = np.random.default_rng(seed).integers(3, 90, 2 * CHUNK)
     return Prompt(np.concatenate([DOCUMENT, question]), shared=shared)
 
 
@@ -62,9 +62,7 @@ def test_a_shared_beginning_outlives_other_prompts(target):
     for seed in range(8):
         answer(one, f"chat {seed}", Prompt(np.random.default_rng(seed).integers(3, 90, 200)))
     assert answer(one, "again", asked(2))[1] == 5 * CHUNK
-    none = engine(
-        target, prefix_cache=True, cache_bytes=room, max_sequences=1, pinned_bytes=0
-    )
+    none = engine(target, prefix_cache=True, cache_bytes=room, max_sequences=1, pinned_bytes=0)
     answer(none, "document", asked(1))
     for seed in range(8):
         answer(none, f"chat {seed}", Prompt(np.random.default_rng(seed).integers(3, 90, 200)))
