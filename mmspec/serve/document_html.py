@@ -57,8 +57,13 @@ class _Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Text."""
-        if not self._unseen:
-            self.pieces.append(data if self._kept else _SPACES.sub(" ", data))
+        if self._unseen:
+            return
+        if not self._kept:
+            data = _SPACES.sub(" ", data)
+            if self.pieces and self.pieces[-1][-1:].isspace():
+                data = data.lstrip(" ")
+        self.pieces.append(data)
 
     def _space(self, tag: str) -> None:
         if tag in _APART:
@@ -79,7 +84,7 @@ def html_text(data: bytes) -> str:
     page.feed(_decode(data))
     page.close()
     lines = "".join(page.pieces).split("\n")
-    return tidy("\n".join(line.strip(" \t") for line in lines))
+    return tidy("\n".join(line.rstrip(" \t") for line in lines))
 
 
 def _decode(data: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mmspec.serve.document_text import UnreadableError, Why
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
 _FILES = 64  # Python imports through them
@@ -22,9 +23,10 @@ def main(arguments: list[str]) -> int:
     """Read a document; arguments are kind, seconds, bytes, pages and characters."""
     kind = arguments[0]
     seconds, memory, pages, characters = map(int, arguments[1:])
+    parse = parser_of(kind, pages, characters)
     confine(seconds, memory)
     try:
-        text = read(kind, sys.stdin.buffer, pages, characters)
+        text = parse(sys.stdin.buffer)
     except UnreadableError as error:
         return error.why
     except (MemoryError, RecursionError):
@@ -53,15 +55,15 @@ def confine(seconds: int, memory: int) -> None:
         resource.setrlimit(what, (limit, limit))
 
 
-def read(kind: str, source: BinaryIO, pages: int, characters: int) -> str:
-    """The text of a document; what reads one kind is not imported for another."""
+def parser_of(kind: str, pages: int, characters: int) -> Callable[[BinaryIO], str]:
+    """What reads this kind of document; what reads another is not imported."""
     if kind == "pdf":
         from mmspec.serve.document_pdf import pdf_text  # noqa: PLC0415
 
-        return pdf_text(source, pages, characters)
+        return lambda source: pdf_text(source, pages, characters)
     from mmspec.serve.document_html import html_text  # noqa: PLC0415
 
-    return html_text(source.read())
+    return lambda source: html_text(source.read())
 
 
 if __name__ == "__main__":
