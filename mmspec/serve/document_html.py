@@ -70,7 +70,7 @@ class _Page(HTMLParser):
             self.pieces.append("\n\n")
         elif tag in _LINES:
             self.pieces.append("\n")
-        elif tag in _CELLS:
+        elif tag in _CELLS and self.pieces and not self.pieces[-1].endswith("\n"):
             self.pieces.append("\t")
 
 

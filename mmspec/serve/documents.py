@@ -92,7 +92,7 @@ def document_routes(service: Service, desk: DocumentDesk) -> list[ControllerRout
 
     @get(PATH + "/{id:str}/content")
     async def content(request: Request[Any, Any, Any]) -> Response[Any]:
-        return await download(files, request, lambda _: "text/plain; charset=utf-8")
+        return await download(files, request, lambda _: "text/plain")
 
     @delete(PATH + "/{id:str}", status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> Response[Any]:

@@ -59,15 +59,15 @@ class Witness:
             self._runs.setdefault(hash(tuple(self._words[index : index + RUN])), index)
 
     def evidence(self, answer: str) -> list[Evidence]:
-        """All evidence of an answer, in the answer's order, none within another's words."""
-        found = list(self._quotations(answer))
-        taken = [(one.answer_start, one.answer_end) for one in found]
-        found += [
-            one
-            for one in self._repetitions(answer)
-            if all(one.answer_end <= start or end <= one.answer_start for start, end in taken)
-        ]
-        return sorted(found, key=lambda one: one.answer_start)
+        """All evidence of an answer, in the answer's order; of what overlaps, the longer."""
+        found = [*self._quotations(answer), *self._repetitions(answer)]
+        kept: list[Evidence] = []
+        for one in sorted(found, key=lambda one: one.answer_start - one.answer_end):
+            if all(
+                one.answer_end <= k.answer_start or k.answer_end <= one.answer_start for k in kept
+            ):
+                kept.append(one)
+        return sorted(kept, key=lambda one: one.answer_start)
 
     def _quotations(self, answer: str) -> Iterator[Evidence]:
         for count, match in enumerate(_QUOTED.finditer(answer)):

@@ -22,15 +22,16 @@ def pdf_of(*streams, filters=0):
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for i, stream in enumerate(streams):
+        packed = stream
         for _ in range(filters):
-            stream = zlib.compress(stream, 9)
+            packed = zlib.compress(packed, 9)
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * i} 0 R "
             "/Resources << /Font << /F1 3 0 R >> >> >>".encode()
         )
         how = f"/Filter [{' /FlateDecode' * filters}]" if filters else ""
-        head = f"<< /Length {len(stream)} {how} >>\nstream\n".encode()
-        objects.append(head + stream + b"\nendstream")
+        head = f"<< /Length {len(packed)} {how} >>\nstream\n".encode()
+        objects.append(head + packed + b"\nendstream")
     out, places = bytearray(b"%PDF-1.4\n"), []
     for number, body in enumerate(objects, 1):
         places.append(len(out))

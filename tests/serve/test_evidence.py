@@ -14,7 +14,7 @@ DOCUMENT = """The register
 
 Section 1: Ann
 Ann keeps 77   goats
-in the garden. The house of Ann has the number 1977. 你好世界，这是一份文件。
+in the garden. The house of Ann has the number 1977. 你好世界 这是一份文件
 
 Section 2: the Bobbin
 The captain of the Bobbin is Ann. The sails of the Bobbin are red.
@@ -55,11 +55,14 @@ def check(document, answer):
         ('"ann keeps"', []),
         ("The captain of the Bobbin is Ann. That is all.",
          ["The captain of the Bobbin is Ann."]),
-        ("He said the house of Ann has the number 1977. Yes.", ["house of Ann has the number 1977."]),
+        ("He said the house of Ann has the number 1977. Yes.",
+         ["house of Ann has the number 1977."]),
         ("It has the number 1977. Yes.", []),
         ("He said The house of Ann has the number 1977. Yes.",
          ["The house of Ann has the number 1977."]),
         ("of the Bobbin is", []),
+        ('The "captain" of the Bobbin is Ann. The sails of the Bobbin are red.',
+         ["captain", "of the Bobbin is Ann. The sails of the Bobbin are red."]),
         ('So: "The captain of the Bobbin is Ann. The sails of the Bobbin are red."',
          ["The captain of the Bobbin is Ann. The sails of the Bobbin are red."]),
     ],
