@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mmspec.serve.document_reader import DocumentReader, Reading
+from mmspec.serve.errors import overloaded
 from mmspec.serve.file_desk import FileDesk
 from mmspec.serve.file_store import FileStore
 from mmspec.serve.form import UploadFields
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from mmspec.core.config import DocumentsConfig
     from mmspec.serve.file_index import FileRow
+
+
+_WAITING = 8  # documents a reader may have before it
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,8 @@ class DocumentDesk:
         self.files = FileDesk(config, FileStore(config, noun="document"))
         self._reader = DocumentReader(config)
         self._readers = ThreadPoolExecutor(config.readers, thread_name_prefix="mmspec-documents")
+        self._most = config.readers * (1 + _WAITING)
+        self._being_read = 0
 
     async def open(self) -> None:
         """Before the first request.
@@ -75,14 +81,24 @@ class DocumentDesk:
             param: the field that is at fault if it cannot be read.
 
         Raises:
-            BadRequestError, HttpError: there is no text to be had, or too much of it.
+            BadRequestError, HttpError: there is no text to be had, or too much of it; 503, too many
+                wait to be read.
         """
+        if self._being_read >= self._most:
+            raise overloaded("too many documents are being read at once", 1.0)
 
         def work() -> Reading:
             with source() as opened:
                 return self._reader.read(opened, filename, param)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        self._being_read += 1  # until it is read, whether or not anybody still waits
+        future = self._readers.submit(work)
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._one_less))
+        return await asyncio.wrap_future(future)
+
+    def _one_less(self) -> None:
+        self._being_read -= 1
 
     async def keep(
         self, owner: str, reading: Reading, facts: Facts, filename: str, seconds: int | None

@@ -157,7 +157,7 @@ async def _bring(
         name = upload.fields.filename
         reading = await desk.read(lambda: upload.draft.path.open("rb"), name)
         return reading, name, upload.fields.seconds
-    ask = _ASK.decode(visit.take_body()).ask
+    ask = await service.heavy(lambda: _ASK.decode(visit.take_body()).ask)
     if service.files is None:
         raise no_file(ask.file_id, "file_id")
     seconds = None

@@ -110,7 +110,7 @@ def test_pauses_by_their_strength():
 
 
 def test_paragraphs_stay_whole_where_they_can():
-    paragraph = "one two three four. five six seven. eight nine ten."
+    paragraph = "one two three. five six seven. eight nine ten."
     text = "\n\n".join([paragraph] * 4)
     found = cut(text, offsets_of(text), 14)
     assert [text[one.start : one.end].strip() for one in found] == [paragraph] * 4

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from mmspec.core.config import Config, DocumentsConfig, FilesConfig, ServeConfig
 from mmspec.serve.document_reader import DocumentReader
 from mmspec.serve.evidence import Witness
 from mmspec.serve.file_store import FileStore
+from mmspec.serve.visit import Load, Visit
 
 DOCUMENTS, FILES = "/v1/documents", "/v1/files"
 FACT = "The quick brown fox — «jumps» über 🦊🦊 the lazy dog."
@@ -354,3 +357,42 @@ def test_metrics_count_all_documents_as_one_route(server, ann):
     assert 'route="/v1/documents"' in text
     assert 'route="/v1/documents/questions"' in text
     assert "doc-" not in text
+
+
+def test_so_many_wait_to_be_read(monkeypatch):
+    gate, read = threading.Event(), DocumentReader.read
+
+    def slowly(self, *what):
+        assert gate.wait(20)
+        return read(self, *what)
+
+    monkeypatch.setattr(DocumentReader, "read", slowly)
+    with (
+        running(ScriptedEngine(), ByteProcessor(), config(readers=1, uploads=16)) as server,
+        client_of(server, "ann") as ann,
+        ThreadPoolExecutor(9) as pool,
+    ):
+        desk = server.service.documents
+        waiting = []
+        for number in range(9):
+            waiting.append(pool.submit(upload, ann, TEXT))
+            server.wait_for(lambda count=number + 1: desk._being_read == count)
+        response = upload(ann, TEXT)
+        check(response, 503, None, "overloaded")
+        assert response.headers["retry-after"]
+        gate.set()
+        codes = sorted(one.result().status_code for one in waiting)
+        assert codes == [200] * 8 + [429]  # the quota's eight
+        server.wait_for(lambda: desk._being_read == 0)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5, 100])
+def test_a_body_mentions_a_word_however_it_came(parts):
+    body = b'{"a": "file"}'
+    for data, there in ((body, True), (body.replace(b"file", b"fil"), False)):
+        visit = Visit("", Load())
+        size = -(-len(data) // parts)
+        for start in range(0, len(data), size):
+            visit.keep(data[start : start + size])
+        assert visit.mentions(b'"file"') is there
+        assert visit.take_body() == data

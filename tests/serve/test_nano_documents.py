@@ -94,13 +94,19 @@ def test_answers_quote_the_document_and_drafters_quote_it_first(ann, mine):
     assert drafted > 0
 
 
-def test_a_section_that_is_repeated_is_evidence_without_marks(ann, mine):
-    told, choice = answer(ann, mine, "Quote section 2.")
-    text = choice["message"]["content"]
-    assert text == MADE.sections[1].paragraph
-    assert [one["text"] for one in choice["evidence"]] == [text]
-    accepted = told["mmspec"]["speculation"]["by_source"]["retrieval.suffix"][1]
-    assert accepted > told["usage"]["completion_tokens"] / 2
+def test_what_is_repeated_is_evidence_without_marks(ann, mine):
+    """Most of what a section's text is asked for is the document's, and drafted from there."""
+    said = tokens = told = accepted = 0
+    for number in range(1, 5):
+        body, choice = answer(ann, mine, f"Quote section {number}.")
+        text = choice["message"]["content"]
+        assert '"' not in text
+        said += len(text)
+        told += sum(one["answer_end"] - one["answer_start"] for one in choice["evidence"])
+        tokens += body["usage"]["completion_tokens"]
+        accepted += body["mmspec"]["speculation"]["by_source"]["retrieval.suffix"][1]
+    assert told > said / 2
+    assert accepted > tokens / 2
 
 
 def test_a_document_is_read_once_for_all_its_questions_and_for_nobody_else(server, ann):
@@ -118,17 +124,6 @@ def test_a_document_is_read_once_for_all_its_questions_and_for_nobody_else(serve
     with client_of(server, "bob") as bob:
         assert cached(bob, kept(bob, text), FACTS[1]) == 0
     assert cached(ann, kept(ann, text), FACTS[4]) > 0  # the same words are the same prefix
-
-
-def test_a_document_outlives_what_else_is_said(server, ann, mine):
-    """Enough of other prompts for each to drive out another."""
-    ask(ann, mine, FACTS[0].question)
-    for number in range(12):
-        talk = f"{number} and so on. " * 1500
-        body = {"model": "nano", "prompt": talk, "max_tokens": 1, "seed": 1}
-        assert ann.post("/v1/completions", json=body).status_code == 200
-    usage = ask(ann, mine, FACTS[1].question).json()["usage"]
-    assert usage["prompt_tokens_details"]["cached_tokens"] > 0
 
 
 def test_a_stream_tells_how_far_the_document_is_read(ann):
