@@ -39,7 +39,13 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
     enough: float = 2.5  # tokens promised by free guesses for which no model is asked to draft
     prefix_cache: bool = True
+    pinned_bytes: int = 1 << 30  # keys and values of documents that outlive other prompts
     picture_cache_bytes: int = 256 << 20  # features of pictures kept; 0: shared between no requests
+
+    @property
+    def grid(self) -> int | None:
+        """The prefill grid on which prompts are shared; None: none are."""
+        return self.chunk if self.prefix_cache else None
 
 
 class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,8 +62,8 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     request_seconds: float = 600.0
 
 
-class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Uploaded files: where they lie and how much of them there may be."""
+class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What clients may leave here: where it lies, how much there may be, and for how long."""
 
     directory: str | None = None  # None: a private folder that goes with the process
     max_file_bytes: int = 512 << 20
@@ -67,6 +73,25 @@ class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     sweep_seconds: float = 60.0  # how often what has expired is removed
     uploads: int = 16  # at a time
     upload_seconds: float = 600.0  # one upload, from its first byte to its last
+
+
+class FilesConfig(StoreConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Uploaded files."""
+
+
+class DocumentsConfig(StoreConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Documents: of each the text that was read out of it is kept, and counts."""
+
+    max_file_bytes: int = 64 << 20  # as sent
+    max_text_bytes: int = 16 << 20  # as read
+    owner_bytes: int = 256 << 20
+    uploads: int = 4
+    upload_seconds: float = 120.0
+    per_request: int = 8  # in one conversation
+    readers: int = 2  # processes that read documents at a time
+    read_seconds: float = 30.0  # for one document, of time and of processor
+    read_bytes: int = 1 << 30  # address space of one reader
+    pages: int = 2000  # of a PDF
 
 
 class FetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     engine: EngineConfig = EngineConfig()
     serve: ServeConfig = ServeConfig()
     files: FilesConfig = FilesConfig()
+    documents: DocumentsConfig = DocumentsConfig()
     fetch: FetchConfig = FetchConfig()
     drafters: Drafters = msgspec.field(default_factory=Unsaid)
 

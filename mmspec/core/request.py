@@ -137,20 +137,33 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids (int64 [P]) with the pictures that stand in them, in order of appearance."""
+    """Token ids (int64 [P]) with the pictures that stand in them, in order of appearance.
+
+    Attributes:
+        shared: leading tokens, such as a document, that later prompts of the same tenant are likely
+            to begin with: they alone are remembered, and longer than others. 0: nothing is said.
+    """
 
     ids: np.ndarray
     media: tuple[Media, ...] = ()
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call, possibly for several choices, as the engine takes it."""
+    """One call, possibly for several choices, as the engine takes it.
+
+    Attributes:
+        tenant: who asks; no part of a remembered prompt is shared between two tenants.
+        progress: tell how far the prompt has been read, after every chunk of it.
+    """
 
     id: str
     prompt: Prompt
     sampling: Sampling = Sampling()
     speculation: Speculation = Speculation()
+    tenant: str = ""
+    progress: bool = False
 
 
 class RoundLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +213,8 @@ class Delta:
     """News about one choice of one request: the tokens one step decided.
 
     The last Delta of a choice has a finish reason and a report. The first of choice 0 carries the
-    prompt's log-probabilities where they were asked for, from the prompt's second token on.
+    prompt's log-probabilities where they were asked for, from the prompt's second token on. One
+    with ``prefilled`` says nothing else: so many tokens of the prompt are read.
     """
 
     request_id: str
@@ -213,3 +227,4 @@ class Delta:
     cached_tokens: int = 0  # prompt tokens found in the prefix cache
     report: SpeculationReport | None = None
     error: str | None = None
+    prefilled: int = 0

@@ -72,7 +72,8 @@ class Engine:
         self._reach = max(REACH, config.max_depth)
         scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
         slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
-        self.cache = target.new_cache(slots, config.chunk, scratch)
+        pinned = config.pinned_bytes // target.bytes_per_token()
+        self.cache = target.new_cache(slots, config.chunk, scratch, pinned)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
 
@@ -93,7 +94,7 @@ class Engine:
         check_request(request, self.target.facts, self.panel.addresses, room)
         asked = request.sampling.seed
         seed = secrets.randbits(63) if asked is None else asked
-        prefix = prefix_of(request.prompt, self.config.chunk if self.config.prefix_cache else None)
+        prefix = prefix_of(request.prompt, self.config.grid, request.tenant)
         choices = [Sequence(request, choice, seed, prefix) for choice in range(request.sampling.n)]
         route = choose(request, self.panel.addresses)
         flights = [
@@ -193,11 +194,12 @@ class Engine:
         sequence.cached = stop
         if sequence.pending == 1:
             self.encoder.release(sequence.id)
-        self.cache.remember(sequence.id, sequence.prefix.keys[: stop // self.config.chunk])
+        keys, pinned = sequence.prefix.keys[: stop // self.config.chunk], sequence.prompt.shared > 0
+        self.cache.remember(sequence.id, keys, pinned=pinned)
         seen = reading(sequence.tokens[start:stop], output.hidden)
         with self.drafting:
             self.panel.observe([sequence], seen, self._tallies())
-        return []
+        return flight.progress()
 
     def _decode(self, sequences: list[Sequence]) -> list[Delta]:
         """Draft, verify and commit one tree a sequence; on a fault, find whose it is."""

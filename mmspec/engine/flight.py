@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmspec.core.drafter import Budget
+from mmspec.core.request import Delta
 from mmspec.core.sampling import stop_tokens
 
 if TYPE_CHECKING:
@@ -46,6 +47,17 @@ class Flight:
         taken = tuple(self.scored) or None
         self.scored.clear()
         return taken
+
+    def progress(self) -> list[Delta]:
+        """How much of the prompt is read, where that was asked for; the first choice says it."""
+        sequence = self.sequence
+        if not sequence.request.progress or sequence.choice:
+            return []
+        read = Delta(
+            sequence.request.id, 0, (),
+            seed=sequence.seed, cached_tokens=sequence.reused, prefilled=sequence.cached,
+        )  # fmt: skip
+        return [read]
 
     @property
     def limit(self) -> int:

@@ -33,6 +33,7 @@ class _Extent:
     room: int
     used: int = 0
     keys: ListOf[bytes] = ()  # identities of its whole prefill chunks
+    pinned: bool = False  # once retained, goes after those that are not
 
 
 class KVCache:
@@ -45,6 +46,7 @@ class KVCache:
         chunk: the prefill grid; only whole chunks are shared between prompts, so that shared keys
             have the bits that a fresh prefill would give them.
         scratch: slots past a sequence's last token that trees may borrow.
+        pinned: slots that pinned prompts may hold together, while nothing in flight needs them.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class KVCache:
         device: torch.device,
         chunk: int,
         scratch: int,
+        pinned: int = 0,
     ) -> None:
         layers, heads, dim = shape
         self.store = torch.empty(layers, 2, heads, slots, dim, dtype=dtype, device=device)
         self.slots = slots
         self.chunk = chunk
         self.scratch = scratch
+        self.pinned = pinned
         self._extents: dict[str, _Extent] = {}
         self._retained: OrderedDict[int, _Extent] = OrderedDict()  # by base, least recent first
         self._chunks: dict[bytes, _Extent] = {}  # identity of a chunk and all before it -> holder
@@ -83,7 +87,7 @@ class KVCache:
         while base is None:
             if not self._retained:
                 raise CacheFullError(f"no room for {room} tokens among {self.slots}")
-            self._drop(self._retained.popitem(last=False)[1])
+            self._drop(self._retained.pop(self._dispensable()))
             base = self._gap(room)
         self._extents[id] = _Extent(base, room)
 
@@ -118,12 +122,19 @@ class KVCache:
         if any(self._chunks.get(key) is extent for key in extent.keys):
             extent.room = len(extent.keys) * self.chunk
             self._retained[extent.base] = extent
+            self._unpin()
         else:
             self._drop(extent)
 
-    def remember(self, id: str, keys: ListOf[bytes]) -> None:
-        """Make the sequence's leading prefill chunks findable under these identities."""
+    def remember(self, id: str, keys: ListOf[bytes], pinned: bool = False) -> None:
+        """Make the sequence's leading prefill chunks findable under these identities.
+
+        Args:
+            pinned: let other remembered prompts go first when room is needed. Nothing in flight
+                ever waits for a pin, so that pins cannot starve anybody.
+        """
         extent = self._extents[id]
+        extent.pinned = pinned
         for key in keys[len(extent.keys) :]:
             self._chunks.setdefault(key, extent)
         extent.keys = keys
@@ -184,30 +195,49 @@ class KVCache:
             free_from = extent.base + extent.room
         return free_from if self.slots - free_from >= room else None
 
+    def _dispensable(self) -> int:
+        """Base of the remembered prompt that is missed least."""
+        loose = (base for base, extent in self._retained.items() if not extent.pinned)
+        return next(loose, next(iter(self._retained)))
+
+    def _unpin(self) -> None:
+        """Keep to the limit: what was pinned and not read for longest is as others are."""
+        pinned = [extent for extent in self._retained.values() if extent.pinned]
+        held = sum(extent.room for extent in pinned)
+        for extent in pinned:
+            if held <= self.pinned:
+                return
+            extent.pinned = False
+            held -= extent.room
+
     def _drop(self, extent: _Extent) -> None:
         for key in extent.keys:
             if self._chunks.get(key) is extent:
                 del self._chunks[key]
 
 
-def prefix_of(prompt: Prompt, chunk: int | None) -> Prefix:
-    """What of a prompt may be shared on a prefill grid; None: nothing.
+def prefix_of(prompt: Prompt, chunk: int | None, tenant: str = "") -> Prefix:
+    """What of a tenant's prompt may be shared on a prefill grid; None: nothing.
 
-    A prompt's last token is the root of its first tree and never prefilled.
+    A prompt's last token is the root of its first tree and never prefilled. Where a prompt says
+    how much of it is shared, the rest is not worth remembering.
     """
     if chunk is None:
         return UNSHARED
-    return Prefix(chunk, tuple(chunk_keys(prompt, chunk)[: (len(prompt.ids) - 1) // chunk]))
+    whole = min(prompt.shared or len(prompt.ids), len(prompt.ids) - 1) // chunk
+    return Prefix(chunk, tuple(chunk_keys(prompt, chunk, tenant)[:whole]))
 
 
-def chunk_keys(prompt: Prompt, chunk: int) -> list[bytes]:
+def chunk_keys(prompt: Prompt, chunk: int, tenant: str = "") -> list[bytes]:
     """Identity of each whole chunk of a prompt together with everything before it.
 
     Pictures count by place and digest, which is of pixels and processor settings, so that equal
-    placeholders never stand for each other.
+    placeholders never stand for each other. The tenant counts too: how soon an answer begins would
+    tell one that another has sent this very text.
     """
     keys: list[bytes] = []
     running = hashlib.sha256(chunk.to_bytes(8, "little"))
+    running.update(hashlib.sha256(tenant.encode()).digest())
     for start in range(0, len(prompt.ids) - chunk + 1, chunk):
         running.update(np.ascontiguousarray(prompt.ids[start : start + chunk], np.int64).tobytes())
         for media in prompt.media:

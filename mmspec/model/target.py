@@ -107,7 +107,7 @@ class Target:
         compiled = lean(self.family.decoder, self.kv_heads, self.head_dim, self.family.axes)
         self._lean = self._proven(compiled)
 
-    def new_cache(self, slots: int, chunk: int, scratch: int) -> KVCache:
+    def new_cache(self, slots: int, chunk: int, scratch: int, pinned: int = 0) -> KVCache:
         """An empty store for this model: ``slots`` tokens over all sequences."""
         return KVCache(
             (self.layers, self.kv_heads, self.head_dim),
@@ -116,6 +116,7 @@ class Target:
             device=self.device,
             chunk=chunk,
             scratch=scratch,
+            pinned=pinned,
         )
 
     def bytes_per_token(self) -> int:

@@ -112,6 +112,10 @@ class Answer:
         pieces: reads tokens.
         skip_special: leave special tokens out of the text.
         reports: wait for the engine's report also of choices that a stop string ended.
+
+    Attributes:
+        prefilled: tokens of the prompt that are read, where a request asks to be told.
+        first_news: when the first word came (``time.monotonic``). last_news: the latest.
     """
 
     def __init__(
@@ -135,6 +139,7 @@ class Answer:
             )
             for i in range(len(requests) * sampling.n)
         ]
+        self.prefilled = 0
         self.started = time.monotonic()
         self.first_news: float | None = None
         self.last_news: float = self.started
@@ -146,7 +151,8 @@ class Answer:
     async def news(self, heartbeat: float | None = None) -> AsyncIterator[list[News]]:
         """What the choices have to say, until all have finished; then everything is freed.
 
-        Yields an empty list after every ``heartbeat`` seconds without news.
+        Yields an empty list after every ``heartbeat`` seconds without news, and when the prompt has
+        been read further.
 
         Raises:
             EngineFaultError: nothing more will come and not all is told.
@@ -156,10 +162,11 @@ class Answer:
                 if heartbeat is not None and not await self._ticket.wait(heartbeat):
                     yield []
                     continue
+                read = self.prefilled
                 told = self._read(await self._ticket.take())
                 if self.complete() and self._reports:
                     await self._last_words()
-                if told:
+                if told or self.prefilled > read:
                     yield told
         finally:
             self._ticket.cancel()
@@ -189,6 +196,11 @@ class Answer:
             ),
         )
 
+    def prefill(self) -> dict[str, int]:
+        """How far the prompt is read: tokens, of how many, and how many of them were known."""
+        cached = max(choice.cached for choice in self.choices)
+        return {"tokens": self.prefilled, "total": self._prompt_tokens, "cached": cached}
+
     def scored(self, index: int) -> tuple[TokenLogprob, ...]:
         """Log-probabilities of a choice's prompt; the first choice of a prompt has them for all."""
         return self.choices[index - index % self._n].scored
@@ -206,8 +218,10 @@ class Answer:
             self._read(await self._ticket.take())
 
     def _read(self, deltas: list[Delta]) -> list[News]:
-        self.last_news = time.monotonic()
-        self.first_news = self.first_news or self.last_news
+        self.prefilled = max([self.prefilled, *(delta.prefilled for delta in deltas)])
+        if any(not delta.prefilled for delta in deltas):
+            self.last_news = time.monotonic()
+            self.first_news = self.first_news or self.last_news
         by_choice: dict[tuple[str, int], list[Delta]] = {}
         for delta in deltas:
             by_choice.setdefault((delta.request_id, delta.choice), []).append(delta)

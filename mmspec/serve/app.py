@@ -7,23 +7,23 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException
-from litestar.response import Stream
 
 from mmspec import __version__
 from mmspec.core.errors import MmspecError
+from mmspec.serve.attached import MARK
 from mmspec.serve.chat import ROUTE as CHAT
 from mmspec.serve.completions import ROUTE as COMPLETIONS
+from mmspec.serve.documents import document_routes
 from mmspec.serve.door import VISIT
 from mmspec.serve.errors import HttpError, from_exception, overloaded, unknown_model
 from mmspec.serve.files import file_routes
+from mmspec.serve.generate import JSON, generate, reply
 from mmspec.serve.pictures import pictures
-from mmspec.serve.read import Route, links, read
-from mmspec.serve.stream import collect, events
+from mmspec.serve.read import Named
 from mmspec.serve.ticket import ClientGoneError
-from mmspec.serve.tokens import detokenize, tokenize
+from mmspec.serve.tokens import detokenize, token_names, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mmspec.vision.prompt import PictureSource
 
 log = logging.getLogger(__name__)
-JSON = "application/json"
 
 
 def create_app(service: Service) -> Litestar:
@@ -45,6 +44,8 @@ def create_app(service: Service) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if service.files is not None:
             await service.files.open()
+        if service.documents is not None:
+            await service.documents.open()
         service.bridge.start()
         try:
             yield
@@ -55,6 +56,8 @@ def create_app(service: Service) -> Litestar:
                 service.fetcher.close()
             if service.files is not None:
                 await service.files.close()
+            if service.documents is not None:
+                await service.documents.close()
 
     return Litestar(
         route_handlers=[
@@ -63,6 +66,7 @@ def create_app(service: Service) -> Litestar:
             *model_routes(service),
             *health(service),
             *(file_routes(service, service.files) if service.files else ()),
+            *(document_routes(service, service.documents) if service.documents else ()),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: explain, Exception: explain},
@@ -87,46 +91,6 @@ def generation_routes(service: Service) -> list[ControllerRouterHandler]:
     return [chat, completions]
 
 
-async def generate(
-    service: Service,
-    request: Request[Any, Any, Any],
-    route: Route[Any],
-) -> Response[Any]:
-    """Read a body, ask the engine, word the answer.
-
-    Raises:
-        MmspecError: the body or the engine's answer to it; nothing has been sent yet.
-    """
-    visit: Visit = request.scope[VISIT]  # type: ignore[literal-required]
-
-    def there() -> Visit:
-        if visit.left.is_set():  # while this waited for a worker
-            raise ClientGoneError("the client is gone")
-        return visit
-
-    named: dict[str, str] = {}
-    if service.fetcher is not None:  # read twice: the body must not wait in memory uncounted
-        named = await service.heavy(lambda: links(route, service, there().body()))
-    async with pictures(service, visit.owner, named) as source:
-        call, wording = await service.heavy(
-            lambda: read(route, service, there().take_body(), visit.key, source)
-        )
-    answer = await service.ask(visit, call)
-    headers = {"x-mmspec-queue-ms": str(visit.milliseconds)}
-    if call.ignored:
-        headers["x-mmspec-ignored-fields"] = ",".join(call.ignored)
-    if not call.stream:
-        reply = await collect(answer, call, wording)
-        return Response(msgspec.json.encode(reply), media_type=JSON, headers=headers)
-    await answer.first(service.patience)
-    headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return Stream(
-        events(answer, call, wording, service.heartbeat),
-        media_type="text/event-stream",
-        headers=headers,
-    )
-
-
 def token_routes(service: Service) -> list[ControllerRouterHandler]:
     """The tokenizer, for clients that count or cut by tokens."""
 
@@ -134,7 +98,10 @@ def token_routes(service: Service) -> list[ControllerRouterHandler]:
         request: Request[Any, Any, Any], task: Callable[[Service, bytes, PictureSource], object]
     ) -> Response[Any]:
         visit: Visit = request.scope[VISIT]  # type: ignore[literal-required]
-        async with pictures(service, visit.owner) as source:
+        named = Named()
+        if task is tokenize and visit.mentions(MARK):
+            named = await service.heavy(lambda: token_names(service, visit.body()))
+        async with pictures(service, visit.owner, named) as source:
             return reply(await service.heavy(lambda: task(service, visit.take_body(), source)))
 
     @post("/tokenize", status_code=200)
@@ -219,11 +186,6 @@ def health(service: Service) -> list[ControllerRouterHandler]:
         return reply({"status": "ok"})
 
     return [live, healthy, ready]
-
-
-def reply(value: object) -> Response[Any]:
-    """JSON, status 200."""
-    return Response(msgspec.json.encode(value), media_type=JSON)
 
 
 def explain(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, UnsetType
 
 from mmspec.core.errors import BadRequestError
+from mmspec.serve.attached import named_files
 from mmspec.serve.decode import BodyDecoder
 from mmspec.serve.logprobs import chat_logprobs, prompt_logprobs
-from mmspec.serve.protocol import ChatAsk
-from mmspec.serve.read import Route, Wishes
+from mmspec.serve.protocol import ChatAsk, ChatFields
+from mmspec.serve.read import Named, Route, Wishes
 from mmspec.serve.reply import ChatChoice, ChatChunkChoice, ChatDelta, ChatLogprobs, ChatMessage
 from mmspec.vision.prompt import compose, remote_pictures
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     from mmspec.vision.prompt import PictureSource
 
 
-def _wishes(ask: ChatAsk) -> Wishes:
+def chat_wishes(ask: ChatFields) -> Wishes:
+    """Limits and log-probabilities, as chats spell them.
+
+    Raises:
+        BadRequestError: ``top_logprobs`` alone.
+    """
     limit = ask.max_tokens if ask.max_completion_tokens is None else ask.max_completion_tokens
     logprobs = None
     if ask.logprobs:
@@ -35,10 +41,11 @@ def _wishes(ask: ChatAsk) -> Wishes:
     return Wishes(limit, logprobs, ask.prompt_logprobs)
 
 
-def _links(ask: ChatAsk, service: Service) -> dict[str, str]:
-    if not service.processor.accepts_images:
-        return {}  # they will be refused
-    return remote_pictures(ask.messages, service.media)
+def _names(ask: ChatAsk, service: Service) -> Named:
+    links: dict[str, str] = {}
+    if service.fetcher is not None and service.processor.accepts_images:  # else they are refused
+        links = remote_pictures(ask.messages, service.media)
+    return Named(links, named_files(ask.messages, service))
 
 
 def _prompts(ask: ChatAsk, service: Service, source: PictureSource | None) -> list[Prompt]:
@@ -59,7 +66,7 @@ class ChatWording:
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def __init__(self, ask: ChatAsk, service: Service, requests: list[Request]) -> None:
+    def __init__(self, ask: ChatFields, service: Service, requests: list[Request]) -> None:
         (request,) = requests
         self._pieces = service.processor
         self._prompt = request.prompt.ids
@@ -113,4 +120,4 @@ class ChatWording:
         return None if top is None else chat_logprobs(self._pieces, entries, top)
 
 
-ROUTE = Route("chatcmpl", BodyDecoder(ChatAsk), _wishes, _links, _prompts, ChatWording)
+ROUTE = Route("chatcmpl", BodyDecoder(ChatAsk), chat_wishes, _names, _prompts, ChatWording)

@@ -10,7 +10,7 @@ from mmspec.core.errors import BadRequestError
 from mmspec.serve.decode import BodyDecoder
 from mmspec.serve.logprobs import prompt_logprobs, text_logprobs
 from mmspec.serve.protocol import CompletionAsk
-from mmspec.serve.read import MAX_CHOICES, Route, Wishes
+from mmspec.serve.read import MAX_CHOICES, Named, Route, Wishes
 from mmspec.serve.reply import TextChoice, TextLogprobs
 from mmspec.serve.sampling import check_ids
 from mmspec.vision.prompt import check_characters
@@ -43,8 +43,8 @@ def _wishes(ask: CompletionAsk) -> Wishes:
     )
 
 
-def _links(_ask: CompletionAsk, _service: Service) -> dict[str, str]:
-    return {}  # text has no pictures
+def _names(_ask: CompletionAsk, _service: Service) -> Named:
+    return Named()  # text has no pictures
 
 
 def _prompts(ask: CompletionAsk, service: Service, _source: PictureSource | None) -> list[Prompt]:
@@ -183,4 +183,4 @@ class TextWording:
         return text_logprobs(self._pieces, [*scored, *entries], self._top, 0, first)
 
 
-ROUTE = Route("cmpl", BodyDecoder(CompletionAsk), _wishes, _links, _prompts, TextWording)
+ROUTE = Route("cmpl", BodyDecoder(CompletionAsk), _wishes, _names, _prompts, TextWording)

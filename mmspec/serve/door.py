@@ -92,6 +92,7 @@ class Door:
         self._load.calls += scope["method"] == "POST"
         path = scope["path"].rstrip("/")
         intake = self._intakes.get(path) if scope["method"] == "POST" else None
+        intake = intake if intake is not None and intake.wants(headers) else None
         try:
             visit.owner = self._check(scope, headers, intake.max_body if intake else self._max_body)
             if intake is None:

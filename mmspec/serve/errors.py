@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -11,6 +11,9 @@ from mmspec.core.errors import BadRequestError, EngineFaultError, OverloadedErro
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+Noun = Literal["file", "document"]  # what clients keep here
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +77,9 @@ def unknown_model(name: str) -> HttpError:
     return HttpError(404, f"no model {name[:MAX_ECHO]!r} here", "model_not_found", "model")
 
 
-def no_file(id: str, param: str) -> HttpError:
+def no_file(id: str, param: str, noun: Noun = "file") -> HttpError:
     """404 in OpenAI's words: no such file, or none that the caller may know of."""
-    message = f"No such File object: {id[:MAX_ECHO]}"
+    message = f"No such {noun.capitalize()} object: {id[:MAX_ECHO]}"
     return HttpError(404, message, param=param, kind="invalid_request_error")
 
 

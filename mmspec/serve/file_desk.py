@@ -1,4 +1,4 @@
-"""The file store as the event loop sees it: threads for its work, and a broom."""
+"""A file store as the event loop sees it: threads for its work, and a broom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmspec.serve.file_store import FileStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmspec.core.config import FilesConfig
+    from mmspec.core.config import StoreConfig
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _THREADS = 4
 
 
 class FileDesk:
-    """One a server.
+    """One a store.
 
     Args:
         config: the store's.
@@ -31,7 +31,7 @@ class FileDesk:
         store: blocks; ask it through ``run``.
     """
 
-    def __init__(self, config: FilesConfig, store: FileStore | None = None) -> None:
+    def __init__(self, config: StoreConfig, store: FileStore | None = None) -> None:
         self.store = store or FileStore(config)
         self._sweep_seconds = config.sweep_seconds
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mmspec-files")

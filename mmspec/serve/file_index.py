@@ -1,4 +1,4 @@
-"""What is known of each uploaded file: one SQLite table, every row with its owner."""
+"""What is known of each thing that is kept: one SQLite table, every row with its owner."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ CREATE TABLE IF NOT EXISTS files (
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     filename TEXT NOT NULL,
-    purpose TEXT NOT NULL
+    purpose TEXT NOT NULL,
+    note TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS by_owner ON files (owner, serial);
 CREATE INDEX IF NOT EXISTS by_digest ON files (digest);
 CREATE INDEX IF NOT EXISTS by_end ON files (expires_at) WHERE expires_at IS NOT NULL;
 """
-_COLUMNS = "id, owner, digest, bytes, created_at, expires_at, filename, purpose"
+_NEWER = (("note", "TEXT NOT NULL DEFAULT ''"),)  # columns that earlier tables lack
+_COLUMNS = "id, owner, digest, bytes, created_at, expires_at, filename, purpose, note"
 _LIVE = "owner = ? AND (expires_at IS NULL OR expires_at > ?)"
 _PAGE = f"SELECT {_COLUMNS} FROM files WHERE {_LIVE} AND (? IS NULL OR purpose = ?)"
 # One fixed text each way; nothing a client sent ever becomes SQL.
@@ -40,7 +42,10 @@ _OLDEST_FIRST = f"{_PAGE} AND (? IS NULL OR serial > ?) ORDER BY serial ASC LIMI
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One file of one owner; times are whole seconds since 1970, ``digest`` names the bytes."""
+    """One file of one owner; times are whole seconds since 1970, ``digest`` names the bytes.
+
+    ``note`` is what its keeper wants to remember of it; the index does not read it.
+    """
 
     id: str
     owner: str
@@ -50,6 +55,7 @@ class FileRow:
     expires_at: int | None
     filename: str
     purpose: str
+    note: str = ""
 
 
 class FileIndex:
@@ -65,6 +71,10 @@ class FileIndex:
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")  # what was answered survives power loss
             self._base.executescript(_TABLE)
+            known = {row[1] for row in self._base.execute("PRAGMA table_info(files)")}
+            for name, kind in _NEWER:
+                if name not in known:
+                    self._base.execute(f"ALTER TABLE files ADD COLUMN {name} {kind}")
         except sqlite3.DatabaseError as error:
             self._base.close()
             raise ConfigError(f"{path} cannot be used as an index of files: {error}") from error
@@ -88,7 +98,7 @@ class FileIndex:
     def add(self, row: FileRow) -> None:
         """Insert."""
         self._base.execute(
-            f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(row)
+            f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", astuple(row)
         )
 
     def remove(self, id: str) -> None:

@@ -1,4 +1,4 @@
-"""Uploaded files of all owners: bytes and their index kept in step, within quotas and times.
+"""Files of all owners: bytes and their index kept in step, within quotas and times.
 
 Order is what makes it safe to be killed anywhere: bytes are whole on disk before a row names
 them, and a row is gone before its bytes are. What either leaves over is swept at the start.
@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mmspec.core.errors import ConfigError
 from mmspec.serve.blobs import Blobs, Draft
-from mmspec.serve.errors import HttpError, no_file
+from mmspec.serve.errors import HttpError, Noun, no_file
 from mmspec.serve.file_index import FileIndex, FileRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmspec.core.config import FilesConfig
+    from mmspec.core.config import StoreConfig
     from mmspec.serve.form import UploadFields
 
 log = logging.getLogger(__name__)
 _LOCK = "lock"  # by this file in it a folder is known as a store
+_PREFIX = {"file": "file", "document": "doc"}  # of ids
 
 
 class FileStore:
@@ -39,11 +40,15 @@ class FileStore:
     Args:
         config: folder, quotas and times.
         clock: seconds since 1970.
+        noun: what is kept here, for ids and messages.
     """
 
-    def __init__(self, config: FilesConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: StoreConfig, clock: Callable[[], float] = time.time, noun: Noun = "file"
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._noun: Noun = noun
         self._lock = threading.Lock()
         self._folder = Path()
         self._claim: BinaryIO | None = None
@@ -60,7 +65,7 @@ class FileStore:
         directory = self._config.directory
         try:
             if directory is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="mmspec-files-"))
+                self._folder = Path(tempfile.mkdtemp(prefix=f"mmspec-{self._noun}s-"))
             else:
                 self._folder = Path(directory).expanduser()
                 _make_private(self._folder)
@@ -68,7 +73,8 @@ class FileStore:
         except BlockingIOError as error:
             raise ConfigError(f"another process keeps files in {directory}") from error
         except OSError as error:
-            raise ConfigError(f"files cannot be kept in {directory}: {error}") from error
+            message = f"{self._noun}s cannot be kept in {directory}: {error}"
+            raise ConfigError(message) from error
         try:
             self._blobs = Blobs(self._folder)
             self._blobs.open()
@@ -104,7 +110,7 @@ class FileStore:
             self._expire()
             return self._room(owner)
 
-    def keep(self, draft: Draft, fields: UploadFields, owner: str) -> FileRow:
+    def keep(self, draft: Draft, fields: UploadFields, owner: str, note: str = "") -> FileRow:
         """Make a file of the bytes that came; they belong to the store from now on.
 
         Raises:
@@ -117,7 +123,7 @@ class FileStore:
             created = int(self._clock())
             seconds = fields.seconds or self._config.ttl_seconds
             row = FileRow(
-                id=f"file-{secrets.token_hex(16)}",
+                id=f"{_PREFIX[self._noun]}-{secrets.token_hex(16)}",
                 owner=owner,
                 digest=draft.digest,
                 bytes=draft.size,
@@ -125,9 +131,10 @@ class FileStore:
                 expires_at=created + seconds if seconds else None,
                 filename=fields.filename,
                 purpose=fields.purpose,
+                note=note,
             )
             if draft.size > self._room(owner):
-                raise over_quota(self._config)
+                raise self.over_quota()
             try:
                 with self._index.change():
                     self._index.add(row)
@@ -147,7 +154,7 @@ class FileStore:
         with self._lock:
             row = self._index.find(owner, id, self._clock())
         if row is None:
-            raise no_file(id, param)
+            raise no_file(id, param, self._noun)
         return row
 
     def page(
@@ -161,7 +168,7 @@ class FileStore:
         with self._lock:
             now = self._clock()
             if after is not None and self._index.find(owner, after, now) is None:
-                raise no_file(after, "after")
+                raise no_file(after, "after", self._noun)
             return self._index.page(
                 owner, now, purpose=purpose, after=after, newest=newest, limit=limit
             )
@@ -179,7 +186,7 @@ class FileStore:
                     return row, self._blobs.read(row.digest)
                 except FileNotFoundError:
                     log.error("the bytes of %s are gone from the store", id)
-        raise no_file(id, param)
+        raise no_file(id, param, self._noun)
 
     def delete(self, owner: str, id: str) -> None:
         """Delete a file; its bytes go with the last file that has them.
@@ -190,7 +197,7 @@ class FileStore:
         with self._lock:
             row = self._index.find(owner, id, self._clock())
             if row is None:
-                raise no_file(id, "id")
+                raise no_file(id, "id", self._noun)
             self._drop([row])
 
     def sweep(self) -> None:
@@ -199,10 +206,21 @@ class FileStore:
             if self._claim is not None:  # else closed meanwhile
                 self._expire()
 
+    def over_quota(self) -> HttpError:
+        """429 that clients do not repeat: room comes with deletion or time, not in a moment."""
+        files, bytes = self._config.owner_files, self._config.owner_bytes
+        return HttpError(
+            429,
+            f"one key may keep up to {files} {self._noun}s and {bytes} bytes; delete some",
+            "storage_quota_exceeded",
+            "file",
+            headers={"x-should-retry": "false"},
+        )
+
     def _room(self, owner: str) -> int:
         bytes, count = self._index.held(owner)
         if count >= self._config.owner_files:
-            raise over_quota(self._config)
+            raise self.over_quota()
         return self._config.owner_bytes - bytes
 
     def _expire(self) -> None:
@@ -242,7 +260,7 @@ def _make_private(folder: Path) -> None:
         return
     if any(folder.iterdir()) and not (folder / _LOCK).is_file():
         raise ConfigError(
-            f"{folder} is open to other users and holds other things than uploaded files; "
+            f"{folder} is open to other users and holds other things than what clients left; "
             "name a folder of its own, or close this one (chmod 700)"
         )
     folder.chmod(0o700)
@@ -261,15 +279,3 @@ def _claim(folder: Path) -> BinaryIO:
         claim.close()
         raise
     return claim
-
-
-def over_quota(config: FilesConfig) -> HttpError:
-    """429 that clients do not repeat: room comes with deletion or time, not in a moment."""
-    return HttpError(
-        429,
-        f"one key may keep up to {config.owner_files} files and {config.owner_bytes} bytes; "
-        "delete some",
-        "storage_quota_exceeded",
-        "file",
-        headers={"x-should-retry": "false"},
-    )

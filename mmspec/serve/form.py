@@ -17,6 +17,7 @@ from mmspec.serve.errors import MAX_ECHO, HttpError
 
 PURPOSES = ("vision", "user_data")
 OVERHEAD = 64 << 10  # bytes of a body beside the file's own
+ANCHOR = "created_at"  # the only time from which a file's own is counted
 _ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 _FIELDS = frozenset({"purpose", _ANCHOR, _SECONDS})
 _SHORTEST, _LONGEST = 3600, 2_592_000  # OpenAI's bounds, seconds
@@ -47,12 +48,15 @@ class UploadForm:
     Args:
         content_type: the request's header.
         max_file: bytes the file may have. max_picture: if it is for vision.
+        purpose: of whatever is uploaded here; None: the body says it.
 
     Raises:
         HttpError: 415, the body is no multipart form.
     """
 
-    def __init__(self, content_type: str, max_file: int, max_picture: int) -> None:
+    def __init__(
+        self, content_type: str, max_file: int, max_picture: int, purpose: str | None = None
+    ) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get("boundary", "")
         if kind != "multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY:
@@ -61,6 +65,8 @@ class UploadForm:
             self._parser = PushMultipartParser(boundary, max_segment_count=_MAX_PARTS)
         except (MultipartError, UnicodeError) as error:
             raise _malformed() from error
+        self._purpose = purpose
+        self._fields = _FIELDS if purpose is None else _FIELDS - {"purpose"}
         self._max_file = max_file
         self._max_picture = min(max_picture, max_file)
         self._name: str | None = None  # of the part that is being read
@@ -86,7 +92,7 @@ class UploadForm:
                 elif self._name == "file":
                     self._count(len(event))
                     found.append(bytes(event))
-                elif self._name in _FIELDS:
+                elif self._name in self._fields:
                     self._value += event
                     if len(self._value) > _MAX_VALUE:
                         raise BadRequestError("this field is too long", self._name)
@@ -106,18 +112,18 @@ class UploadForm:
             raise _malformed() from error
         if self._filename is None:
             raise BadRequestError("an upload needs a file", "file")
-        if "purpose" not in self._values:
+        purpose = self._values.get("purpose", self._purpose)
+        if purpose is None:
             raise BadRequestError("an upload needs a purpose", "purpose")
         seconds = self._values.get(_SECONDS)
         if (seconds is None) != (_ANCHOR not in self._values):
             raise BadRequestError("expires_after has an anchor and seconds", "expires_after")
-        return UploadFields(
-            self._filename, self._values["purpose"], None if seconds is None else int(seconds)
-        )
+        return UploadFields(self._filename, purpose, None if seconds is None else int(seconds))
 
     def _begin(self, part: MultipartSegment) -> None:
         name = part.name
-        self._name = name if name == "file" or name in _FIELDS else None  # others are passed over
+        known = name == "file" or name in self._fields
+        self._name = name if known else None  # others are passed over
         self._value.clear()
         if name in self._values or (name == "file" and self._filename is not None):
             raise BadRequestError("this field is there twice", name)
@@ -130,17 +136,17 @@ class UploadForm:
         self._filename = part.filename
 
     def _end(self) -> None:
-        if self._name not in _FIELDS:
+        if self._name not in self._fields:
             return
         name, value = self._name, self._value.decode()
         if name == "purpose" and value not in PURPOSES:
             raise BadRequestError(
                 f"purpose must be one of {', '.join(PURPOSES)}, not {value[:MAX_ECHO]!r}", name
             )
-        if name == _ANCHOR and value != "created_at":
-            raise BadRequestError("the anchor is created_at", name)
-        if name == _SECONDS and not (_DIGITS.match(value) and _SHORTEST <= int(value) <= _LONGEST):
-            raise BadRequestError(f"seconds must be {_SHORTEST} to {_LONGEST}", name)
+        if name == _ANCHOR and value != ANCHOR:
+            raise BadRequestError(f"the anchor is {ANCHOR}", name)
+        if name == _SECONDS:
+            check_seconds(int(value) if _DIGITS.match(value) else -1, name)
         self._values[name] = value
         self._count(0)  # the purpose may follow the file
 
@@ -150,6 +156,16 @@ class UploadForm:
             raise file_too_large(self._max_file)
         if self._size > self._max_picture and self._values.get("purpose") == "vision":
             raise file_too_large(self._max_picture, "picture")
+
+
+def check_seconds(seconds: int, param: str) -> None:
+    """Refuse a time to keep something that is out of OpenAI's bounds.
+
+    Raises:
+        BadRequestError: naming the field.
+    """
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise BadRequestError(f"seconds must be {_SHORTEST} to {_LONGEST}", param)
 
 
 def file_too_large(limit: int, what: str = "file") -> HttpError:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mmspec.serve.claims import Claims
 from mmspec.serve.errors import HttpError
-from mmspec.serve.file_store import over_quota
 from mmspec.serve.form import OVERHEAD, UploadForm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from mmspec.core.config import FilesConfig
+    from mmspec.core.config import StoreConfig
     from mmspec.serve.blobs import Draft
     from mmspec.serve.claims import Claim
     from mmspec.serve.file_desk import FileDesk
@@ -66,19 +65,36 @@ class Intake:
     Args:
         desk: where files go. config: limits.
         max_picture: bytes a file may have that says it is a picture.
+        purpose: of all that comes this way; None: each upload says its own.
+        forms_only: leave bodies that are no multipart form to be read in memory.
 
     Attributes:
         max_body: bytes a body may have.
         seconds: a body must arrive within this.
     """
 
-    def __init__(self, desk: FileDesk, config: FilesConfig, max_picture: int) -> None:
+    def __init__(
+        self,
+        desk: FileDesk,
+        config: StoreConfig,
+        max_picture: int,
+        *,
+        purpose: str | None = None,
+        forms_only: bool = False,
+    ) -> None:
         self.max_body = config.max_file_bytes + OVERHEAD
         self.seconds = config.upload_seconds
         self._desk = desk
         self._config = config
         self._max_picture = max_picture
+        self._purpose = purpose
+        self._forms_only = forms_only
         self._claims = Claims(config.uploads)
+
+    def wants(self, headers: Mapping[bytes, str]) -> bool:
+        """Whether a body with these headers is to be received here."""
+        kind = headers.get(b"content-type", "").lstrip().lower()
+        return not self._forms_only or kind.startswith("multipart/")
 
     async def take(
         self, owner: str, headers: Mapping[bytes, str], body: AsyncIterator[bytes]
@@ -92,7 +108,7 @@ class Intake:
         if headers.get(b"content-encoding", "identity").lower() != "identity":
             raise HttpError(415, "an upload is sent as it is, not compressed")
         kind = headers.get(b"content-type", "")
-        form = UploadForm(kind, self._config.max_file_bytes, self._max_picture)
+        form = UploadForm(kind, self._config.max_file_bytes, self._max_picture, self._purpose)
         claim = self._claims.open(owner)
         release = partial(self._claims.release, claim)
         draft = self._desk.store.draft()
@@ -116,7 +132,7 @@ class Intake:
             pieces = form.feed(data)
             count = sum(map(len, pieces))
             if self._claims.grow(claim, count) > room:
-                raise over_quota(self._config)
+                raise self._desk.store.over_quota()
             held += pieces
             size += count
             if size >= _BLOCK:

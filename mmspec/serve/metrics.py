@@ -8,6 +8,7 @@ passes after prefill, one a sequence. The common ones are told under vLLM's own 
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,8 +33,10 @@ _LATENCY = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 2
 _TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 # Paths that may be label values; anything else a stranger asks for is "other".
 _ROUTES = frozenset(
-    {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/files", "/metrics"}
-)
+    {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/files", "/v1/documents",
+     "/v1/documents/questions", "/metrics"}
+)  # fmt: skip
+_QUESTIONS = re.compile(r"(/v1/documents)/[^/]+(/questions)/?\Z")
 
 
 class Gauged(Protocol):
@@ -78,6 +81,7 @@ class Metrics:
 
     def visited(self, visit: Visit, path: str) -> None:
         """Count one visit that has ended."""
+        path = _QUESTIONS.sub(r"\1\2", path)  # one label for all documents
         route = path if path in _ROUTES else "other"
         self._visits.labels(route, visit.status if visit.complete else 499).inc()
         if not visit.complete:

@@ -54,13 +54,18 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     speculation: Speculation | None = None
 
 
-class ChatAsk(Ask, frozen=True, kw_only=True):
-    """``POST /v1/chat/completions``; messages are read by ``mmspec.vision.prompt``."""
+class ChatFields(Ask, frozen=True, kw_only=True):
+    """What is said of an answer that is a message."""
 
-    messages: list[dict[str, Any]]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+
+
+class ChatAsk(ChatFields, frozen=True, kw_only=True):
+    """``POST /v1/chat/completions``; messages are read by ``mmspec.vision.prompt``."""
+
+    messages: list[dict[str, Any]]
     add_generation_prompt: bool | None = None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from mmspec.core.errors import BadRequestError
 from mmspec.core.request import Request
@@ -13,7 +13,7 @@ from mmspec.serve.sampling import check_stream, sampling_of, speculation_of
 from mmspec.serve.stream import Call, Wording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mmspec.core.request import Prompt
     from mmspec.serve.decode import Body, BodyDecoder
@@ -33,6 +33,19 @@ class Wishes(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What a body names and does not hold; nothing of it is checked yet.
+
+    Attributes:
+        links: URL -> dotted path, of pictures that are to be fetched.
+        files: dotted path -> file, of uploaded files and of encoded ones.
+    """
+
+    links: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Route(Generic[A]):
     """What one route does in its own way; everything blocking, nothing on the event loop.
 
@@ -40,21 +53,25 @@ class Route(Generic[A]):
         prefix: of the answer's id.
         decoder: reads the body.
         wishes: limits and log-probabilities asked for; refuses what the route does not support.
-        links: URL -> field of the pictures that are to be fetched.
+        names: what has to be brought before the body can be read.
         prompts: tokenises, one prompt a choice times ``n``.
         wording: how choices are told.
+        progress: whether a stream tells how far the prompt is read.
+        any_model: whether a body may name no model.
     """
 
     prefix: str
     decoder: BodyDecoder[A]
     wishes: Callable[[A], Wishes]
-    links: Callable[[A, Service], dict[str, str]]
+    names: Callable[[A, Service], Named]
     prompts: Callable[[A, Service, PictureSource | None], list[Prompt]]
     wording: Callable[[A, Service, list[Request]], Wording]
+    progress: Callable[[A], bool] = lambda _ask: False
+    any_model: bool = False
 
 
-def links(route: Route[A], service: Service, data: bytes) -> dict[str, str]:
-    """The pictures a body names by URL, each with its field. Blocking.
+def names(route: Route[A], service: Service, data: bytes) -> Named:
+    """What a body names and does not hold. Blocking.
 
     Raises:
         BadRequestError: 400, naming the field.
@@ -62,11 +79,17 @@ def links(route: Route[A], service: Service, data: bytes) -> dict[str, str]:
     """
     ask = route.decoder.decode(data).ask
     service.check_model(ask.model)
-    return route.links(ask, service)
+    return route.names(ask, service)
 
 
 def read(
-    route: Route[A], service: Service, data: bytes, id: str, source: PictureSource | None = None
+    route: Route[A],
+    service: Service,
+    data: bytes,
+    id: str,
+    source: PictureSource | None = None,
+    *,
+    tenant: str = "",
 ) -> tuple[Call, Wording]:
     """Decode, check and tokenise one body. Blocking: run it off the event loop.
 
@@ -75,7 +98,8 @@ def read(
         service: the model's facts and limits.
         data: the body.
         id: unique, so never the client's choice; names the answer and the engine's requests.
-        source: of pictures that the body only names.
+        source: of what the body only names.
+        tenant: who asks.
 
     Raises:
         BadRequestError: 400, naming the field.
@@ -83,7 +107,8 @@ def read(
     """
     body = route.decoder.decode(data)
     ask = body.ask
-    service.check_model(ask.model)
+    if ask.model or not route.any_model:
+        service.check_model(ask.model)
     check_stream(ask)
     speculation = speculation_of(ask)
     wishes = route.wishes(ask)
@@ -99,20 +124,22 @@ def read(
     if len(prompts) * sampling.n > MAX_CHOICES:
         raise BadRequestError(f"a call may have up to {MAX_CHOICES} choices", "prompt")
     name = f"{route.prefix}-{id}"
+    progress = bool(ask.stream) and route.progress(ask)
     requests = [
-        Request(f"{name}-{index}", prompt, sampling, speculation)
+        Request(f"{name}-{index}", prompt, sampling, speculation, tenant=tenant, progress=progress)
         for index, prompt in enumerate(prompts)
     ]
-    return _call(body, name, requests), route.wording(ask, service, requests)
+    call = _call(body, name, requests, service.processor.name)
+    return call, route.wording(ask, service, requests)
 
 
-def _call(body: Body[A], id: str, requests: list[Request]) -> Call:
+def _call(body: Body[A], id: str, requests: list[Request], model: str) -> Call:
     """What both routes' bodies say about the shape of the answer."""
     ask = body.ask
     options = ask.stream_options or StreamOptions()
     return Call(
         id=id,
-        model=ask.model,
+        model=model,
         created=int(time.time()),
         requests=requests,
         stream=bool(ask.stream),

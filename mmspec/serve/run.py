@@ -12,6 +12,8 @@ from mmspec.engine.build import build
 from mmspec.model.load import locate
 from mmspec.serve.app import create_app
 from mmspec.serve.bridge import Bridge
+from mmspec.serve.document_desk import DocumentDesk
+from mmspec.serve.documents import PATH as DOCUMENTS
 from mmspec.serve.door import Door
 from mmspec.serve.fetch import Fetcher
 from mmspec.serve.file_desk import FileDesk
@@ -40,8 +42,11 @@ def serve(config: Config) -> int:
     """
     engine, processor = build(config)
     service = service_of(config, engine, processor)
+    # Here, so that a wrong folder is told like any wrong setting.
     if service.files is not None:
-        service.files.store.start()  # here, so that a wrong folder is told like any wrong setting
+        service.files.store.start()
+    if service.documents is not None:
+        service.documents.files.store.start()
     server = DrainingServer(
         uvicorn.Config(
             door_of(config, service),
@@ -82,14 +87,19 @@ def service_of(config: Config, engine: Engine, processor: WireProcessor) -> Serv
             max_images=limits.max_images,
         ),
         files=FileDesk(config.files),
+        documents=DocumentDesk(config.documents),
         fetcher=Fetcher(config.fetch) if config.fetch.enabled else None,
     )
 
 
 def door_of(config: Config, service: Service) -> Door:
     """The whole application, door included."""
-    files, most = service.files, service.media.max_bytes
-    intakes = {FILES: Intake(files, config.files, most)} if files is not None else None
+    files, documents, most = service.files, service.documents, service.media.max_bytes
+    intakes = {FILES: Intake(files, config.files, most)} if files is not None else {}
+    if documents is not None:
+        intakes[DOCUMENTS] = Intake(
+            documents.files, config.documents, most, purpose="document", forms_only=True
+        )
     return Door(
         create_app(service),
         service.metrics,

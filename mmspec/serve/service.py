@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mmspec.core.request import Prompt
     from mmspec.serve.bridge import Bridge
+    from mmspec.serve.document_desk import DocumentDesk
     from mmspec.serve.fetch import Fetcher
     from mmspec.serve.file_desk import FileDesk
     from mmspec.serve.metrics import Metrics
@@ -121,6 +122,7 @@ class Service:
         heartbeat: seconds of silence before a stream says that it still lives.
         patience: seconds a stream waits for its first news before it opens with status 200.
         files: uploaded files.
+        documents: what is kept of them as text.
         fetcher: brings pictures named by URL; None: they are refused.
         workers: threads that decode pictures, fill templates and tokenise.
     """
@@ -137,6 +139,7 @@ class Service:
     heartbeat: float = 10.0
     patience: float = 1.0
     files: FileDesk | None = None
+    documents: DocumentDesk | None = None
     fetcher: Fetcher | None = None
     workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="mmspec-prepare")

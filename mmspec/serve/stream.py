@@ -146,6 +146,10 @@ class Frames:
         scored = self.answer.scored(index)
         return [self.chunk([choice], first=first) for choice in self.wording.opening(index, scored)]
 
+    def progress(self) -> Reply:
+        """How much of the prompt is read, before there is anything to say."""
+        return msgspec.structs.replace(self.chunk([]), mmspec={"prefill": self.answer.prefill()})
+
     def step(self, told: list[News]) -> list[Reply]:
         """Content and finish chunks of one step."""
         chunks: list[Reply] = []
@@ -165,9 +169,16 @@ async def events(
 ) -> AsyncIterator[bytes]:
     """The stream, one block of bytes a step; a comment after ``heartbeat`` silent seconds."""
     frames = Frames(answer, call, wording)
+    read = 0
     try:
         async for told in answer.news(heartbeat):
-            yield encode(frames.step(told)) if told else PING
+            if answer.prefilled > read:
+                read = answer.prefilled
+                yield encode([frames.progress()])
+            elif not told:
+                yield PING
+            if told:
+                yield encode(frames.step(told))
     except ClientGoneError:
         return
     except EngineFaultError as error:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mmspec.core.errors import BadRequestError
+from mmspec.serve.attached import named_files
 from mmspec.serve.decode import BodyDecoder
 from mmspec.serve.logprobs import spell
+from mmspec.serve.read import Named
 from mmspec.serve.sampling import check_ids
 from mmspec.vision.prompt import check_characters, compose
 
@@ -61,6 +63,9 @@ _DETOKENIZE = BodyDecoder(DetokenizeAsk)
 def tokenize(service: Service, data: bytes, source: PictureSource | None = None) -> Tokens:
     """Read a body of ``/tokenize`` and answer it; nothing is fetched for it. Blocking.
 
+    Args:
+        service: has the tokenizer. data: the body. source: of what the body only names.
+
     Raises:
         BadRequestError: naming the field. HttpError: another model was asked for, or a file that
             is not there.
@@ -85,6 +90,11 @@ def tokenize(service: Service, data: bytes, source: PictureSource | None = None)
         ).ids.tolist()
     spelt = [spell(processor, id) for id in ids] if ask.return_token_strs else None
     return Tokens(count=len(ids), max_model_len=service.max_context, tokens=ids, token_strs=spelt)
+
+
+def token_names(service: Service, data: bytes) -> Named:
+    """The files a body of ``/tokenize`` names; nothing is fetched for it. Blocking."""
+    return Named(files=named_files(_TOKENIZE.decode(data).ask.messages or [], service))
 
 
 def detokenize(service: Service, data: bytes, _source: PictureSource | None = None) -> Text:

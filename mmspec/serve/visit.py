@@ -79,6 +79,15 @@ class Visit:
         self._load.bytes += len(part)
         return self._size
 
+    def mentions(self, word: bytes) -> bool:
+        """Whether these bytes stand in the body."""
+        tail = b""
+        for part in self._body:
+            if word in tail + part[: len(word)] or word in part:
+                return True
+            tail = (tail + part)[1 - len(word) :]
+        return False
+
     def body(self) -> bytes:
         """A copy of the body, which the visit keeps."""
         return b"".join(self._body)

@@ -24,6 +24,7 @@ _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant"
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
 _FILE_PART = "file"
+AFTER_DOCUMENT = "\n\n"  # between a document and what is said about it
 _REMOTE = re.compile(r"https?:", re.IGNORECASE)
 
 
@@ -46,7 +47,7 @@ class ChatProcessor(Protocol):
 
 
 class PictureSource(Protocol):
-    """Pictures that a conversation only names; a server has them."""
+    """Pictures and documents that a conversation only names; a server has them."""
 
     def stored(self, id: str, param: str) -> bytes:
         """The bytes of an uploaded file that its caller may read. Blocking; raises a refusal."""
@@ -54,6 +55,10 @@ class PictureSource(Protocol):
 
     def remote(self, url: str) -> bytes | None:
         """The bytes fetched from a URL; None: nothing was fetched from it."""
+        ...
+
+    def document(self, path: str) -> str | None:
+        """The text of what the file part at this dotted path holds; None: it is no document."""
         ...
 
 
@@ -72,7 +77,8 @@ def compose(
     {"url": "data:image/png;base64,..."}}`` or, from Python, ``{"type": "image", "image": ...}``
     with a PIL image, encoded bytes or a ``pathlib.Path``. A plain string is never a path. What was
     uploaded is ``{"type": "file", "file": {"file_id": ...}}``, or an image part with a ``file_id``
-    in place of its ``url``.
+    in place of its ``url``; ``file_data`` in place of a ``file_id`` has the bytes, in base64. A
+    file that is a document becomes a text part of its words and an empty line.
 
     Args:
         messages: the conversation, in OpenAI's shape.
@@ -80,7 +86,7 @@ def compose(
         limits: bounds on pictures.
         max_context: positions of the model; far longer text is refused before tokenising.
         add_generation_prompt: open the assistant's turn.
-        source: of pictures that the conversation names by file id or URL; None: of none.
+        source: of what the conversation names by file id or URL; None: of nothing.
 
     Raises:
         BadRequestError: with the dotted path of the field at fault.
@@ -108,6 +114,17 @@ def remote_pictures(
             url, path = _locate(part, f"messages.{i}.content.{j}")
             if isinstance(url, str) and _REMOTE.match(url) and len(found) < limits.max_images:
                 found.setdefault(url, path)
+    return found
+
+
+def attachments(messages: Sequence[Any], most: int) -> dict[str, Any]:
+    """Dotted path -> ``file`` of up to ``most`` file parts of a conversation, unchecked."""
+    found: dict[str, Any] = {}
+    for i, message in enumerate(messages[:MAX_MESSAGES]):
+        content = message.get("content") if isinstance(message, dict) else None
+        for j, part in enumerate(content[:MAX_PARTS] if isinstance(content, list) else ()):
+            if isinstance(part, dict) and part.get("type") == _FILE_PART and len(found) < most:
+                found[f"messages.{i}.content.{j}.{_FILE_PART}"] = part.get(_FILE_PART)
     return found
 
 
@@ -169,14 +186,22 @@ class _Reader:
             self.picture(*_locate(part, path))
             return {"type": "image"}
         if kind == _FILE_PART:
-            self.one_more(f"{path}.{kind}")
-            file = part.get(kind)
-            id = file.get("file_id") if isinstance(file, dict) else None
-            self.picture(_FileId(id), f"{path}.file.file_id")
-            return {"type": "image"}
+            return self.file(part.get(kind), f"{path}.{kind}")
         raise BadRequestError(
             "a content part is an object whose type is text, image_url or file", f"{path}.type"
         )
+
+    def file(self, file: Any, path: str) -> dict[str, str]:
+        text = self.source.document(path) if self.source is not None else None
+        if text is not None:
+            return {"type": "text", "text": self.text(text, path) + AFTER_DOCUMENT}
+        self.one_more(path)
+        held = file if isinstance(file, dict) else {}
+        if held.get("file_id") is None and held.get("file_data") is not None:
+            self.picture(held["file_data"], f"{path}.file_data")
+        else:
+            self.picture(_FileId(held.get("file_id")), f"{path}.file_id")
+        return {"type": "image"}
 
     def text(self, text: Any, path: str) -> str:
         if not isinstance(text, str):

@@ -18,10 +18,11 @@ from mmspec.model.cache import KVCache, chunk_keys
 CHUNK, SCRATCH, SLOTS = 4, 3, 60
 
 
-def cache(slots=SLOTS, dtype=torch.float64):
+def cache(slots=SLOTS, dtype=torch.float64, pinned=0):
     return KVCache(
-        (2, 1, 2), slots, dtype=dtype, device=torch.device("cpu"), chunk=CHUNK, scratch=SCRATCH
-    )
+        (2, 1, 2), slots, dtype=dtype, device=torch.device("cpu"), chunk=CHUNK, scratch=SCRATCH,
+        pinned=pinned,
+    )  # fmt: skip
 
 
 def write(store, slots, tokens):
@@ -49,7 +50,7 @@ class Cache(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.cache = cache()
+        self.cache = cache(pinned=20)
         self.cache.store.fill_(float("nan"))
         self.room: dict[str, int] = {}
         self.held: dict[str, list[int]] = {}
@@ -78,8 +79,8 @@ class Cache(RuleBasedStateMachine):
             self.held[id] = text[:count]
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), prompt=st.integers(0, 2))
-    def prefill(self, data, prompt):
+    @rule(data=st.data(), prompt=st.integers(0, 2), pinned=st.booleans())
+    def prefill(self, data, prompt, pinned):
         """A chunk of one of three texts, if the sequence is on that text."""
         id = self.some(data)
         held = self.held[id]
@@ -90,7 +91,7 @@ class Cache(RuleBasedStateMachine):
         write(self.cache.store, slots, text[len(held) :])
         self.cache.commit(id, np.arange(CHUNK))
         self.held[id] = text
-        self.cache.remember(id, keys_of(text))
+        self.cache.remember(id, keys_of(text), pinned)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), count=st.integers(1, 6))
@@ -156,12 +157,17 @@ class Cache(RuleBasedStateMachine):
 TestCache = Cache.TestCase
 
 
-def remembered(one, id, text):
+def remembered(one, id, text, pinned=False):
     one.open(id, len(text))
     write(one.store, one.reserve(id, len(text)), text)
     one.commit(id, np.arange(len(text)))
-    one.remember(id, keys_of(text))
+    one.remember(id, keys_of(text), pinned)
     one.free(id)
+
+
+def known(one, text):
+    """Tokens of a text that the cache still has; looking does not make it young."""
+    return CHUNK * sum(key in one._chunks for key in keys_of(text))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -189,6 +195,34 @@ def test_remembered_prompts_go_when_room_is_needed_oldest_first():
     remembered(one, "third", [3] * 12)
     one.open("y", 8)
     assert one.match("y", keys_of(young)) == 0
+
+
+def test_pinned_prompts_outlive_others_but_nobody_in_flight_waits_for_them():
+    one = cache(slots=40, pinned=8)
+    document, older, younger = [1] * 8, [2] * 8, [3] * 8
+    remembered(one, "document", document, pinned=True)
+    remembered(one, "older", older)
+    remembered(one, "younger", younger)
+    one.open("x", 14)  # needs what two of them hold
+    assert [known(one, text) for text in (document, older, younger)] == [8, 0, 0]
+    one.free("x")
+    one.open("z", 37)  # the whole store
+    one.free("z")
+    assert known(one, document) == 0
+
+
+def test_pins_keep_to_their_limit_the_least_read_goes_back_among_the_others():
+    one = cache(slots=60, pinned=16)
+    texts = [[number] * 8 for number in range(3)]
+    for number, text in enumerate(texts[:2]):
+        remembered(one, f"document {number}", text, pinned=True)
+    one.open("y", 8)
+    assert one.match("y", keys_of(texts[0])) == 8  # read again, so the other is the least read
+    one.free("y")
+    remembered(one, "document 2", texts[2], pinned=True)
+    remembered(one, "chat", [9] * 12)
+    one.open("x", 25)
+    assert [known(one, text) for text in texts] == [8, 0, 8]
 
 
 def test_a_full_cache_says_so_and_is_not_harmed():
@@ -223,3 +257,4 @@ def test_the_identity_of_a_chunk_is_everything_before_it_and_its_pictures():
     assert chunk_keys(Prompt(later, (picture("a"),)), 4)[0] == keys[0]
     assert chunk_keys(Prompt(later, (picture("a"),)), 4)[1] != keys[1]
     assert not set(keys) & set(chunk_keys(Prompt(ids, (picture("a"),)), 3))
+    assert not set(keys) & set(chunk_keys(Prompt(ids, (picture("a"),)), 4, "ann"))

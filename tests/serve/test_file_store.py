@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
 import subprocess
@@ -386,3 +387,19 @@ def test_killed(opened, tmp_path, lines):
         digest = hashlib.sha256(content(store, "ann", id)).hexdigest()
         assert digest == kept.get(id, digest)
     assert on_disk(tmp_path) == sorted({store.find("ann", id).digest for id in there})
+
+
+def test_a_folder_of_an_earlier_version(opened, tmp_path):
+    """Its index knows no notes; what it knows is still there, and notes can be made."""
+    first = opened()
+    old = keep(first, b"old")
+    first.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "files" / "files.sqlite")) as base:
+        base.execute("ALTER TABLE files DROP COLUMN note")
+        base.commit()
+    store = opened()
+    assert store.find("", old.id) == old
+    draft = store.draft()
+    draft.write(b"new")
+    new = store.keep(draft, FIELDS, "", "a note")
+    assert store.find("", new.id).note == "a note"
