@@ -21,6 +21,10 @@ class Prefix(NamedTuple):
     chunk: int = 1
     keys: tuple[bytes, ...] = ()
 
+    def within(self, tokens: int) -> tuple[bytes, ...]:
+        """Identities of the whole chunks in the prompt's first ``tokens``."""
+        return self.keys[: tokens // self.chunk]
+
     def upto(self, tokens: int) -> tuple[bytes, ...]:
         """Identities of the chunks in the prompt's first ``tokens``; none if those cut a chunk."""
         whole, rest = divmod(tokens, self.chunk)

@@ -194,8 +194,7 @@ class Engine:
         sequence.cached = stop
         if sequence.pending == 1:
             self.encoder.release(sequence.id)
-        keys, pinned = sequence.prefix.keys[: stop // self.config.chunk], sequence.prompt.shared > 0
-        self.cache.remember(sequence.id, keys, pinned=pinned)
+        self.cache.remember(sequence.id, sequence.prefix.within(stop), sequence.prompt.shared > 0)
         seen = reading(sequence.tokens[start:stop], output.hidden)
         with self.drafting:
             self.panel.observe([sequence], seen, self._tallies())
