@@ -25,7 +25,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         layers: decoder layers whose output hidden states it reads; -1 is what enters the first:
             embeddings, with pictures' projected features in their places.
         top: how many of the target's most likely tokens it reads at every verified node.
-        keys: whether it reads the target's own key-value store.
+        keys: whether it reads the target's own key-value store; see ``Borrower``.
     """
 
     layers: tuple[int, ...] = ()
@@ -140,4 +140,20 @@ class Drafter(Protocol):
 
     def forget(self, id: str) -> None:
         """Free everything held for the sequence ``id``; unknown ids are fine."""
+        ...
+
+
+class Keys(Protocol):
+    """The target's keys and values, to be read and never written; ``mmspec.model.keys``."""
+
+    def read(self, sequence: Sequence, layer: int) -> torch.Tensor | None:
+        """Of a layer, for what is cached: a view [2, Hkv, n, D]; None: unknown sequence."""
+        ...
+
+
+class Borrower(Drafter, Protocol):
+    """A drafter that needs ``keys``."""
+
+    def borrow(self, keys: Keys) -> None:
+        """Take the view of the engine's store; called once, before anything else."""
         ...

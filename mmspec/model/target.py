@@ -22,7 +22,7 @@ from mmspec.model.batch import pack_trees
 from mmspec.model.cache import KVCache
 from mmspec.model.families.family import decode
 from mmspec.model.families.find import find_family
-from mmspec.model.lean import LeanDecoder, lean
+from mmspec.model.lean import LeanDecoder, lean, sliding_width
 from mmspec.model.packed import PackedLinear, pack_model
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ class Target:
     def bytes_per_token(self) -> int:
         """Bytes of keys and values one token takes."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
+
+    def sliding(self, layer: int) -> int | None:
+        """How many tokens back a decoder layer sees; None: all."""
+        return sliding_width(self.family.decoder.layers[layer].self_attn)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """The tokens' own embeddings, [..., H]."""
