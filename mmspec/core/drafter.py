@@ -144,7 +144,20 @@ class Drafter(Protocol):
 
 
 class Keys(Protocol):
-    """The target's keys and values, to be read and never written; ``mmspec.model.keys``."""
+    """The target's keys and values; what is committed is never written (``mmspec.model.keys``).
+
+    Attributes:
+        store: [layers, 2, Hkv, S, D], of all sequences.
+    """
+
+    store: torch.Tensor
+
+    def place(self, sequence: Sequence) -> tuple[int, int, int] | None:
+        """Slot of its position 0, committed tokens, free slots behind them; None: unknown.
+
+        A drafter may use the free ones while it drafts.
+        """
+        ...
 
     def read(self, sequence: Sequence, layer: int) -> torch.Tensor | None:
         """Of a layer, for what is cached: a view [2, Hkv, n, D]; None: unknown sequence."""

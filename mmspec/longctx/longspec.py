@@ -26,7 +26,8 @@ from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
 from mmspec.longctx.longspec_load import load_network
 from mmspec.longctx.longspec_rows import Far, LongspecRows
-from mmspec.longctx.rings import Ring, Rings, window_reading
+from mmspec.longctx.near import near_reading
+from mmspec.longctx.rings import Ring, Rings
 from mmspec.model.load import locate
 from mmspec.model.target import Target
 from mmspec.model.turning import turning
@@ -157,7 +158,7 @@ class _Growth:
         # The root's own keys are scratch as its descendants' are, so that depths begin at 1.
         spots = self._grove.level(level.owner, level.parents, level.depth + 1)
         assert isinstance(spots.layout, TreeLayout)
-        reading = window_reading(spots.layout, level.owner, self._rows.config.span)
+        reading = near_reading(spots.layout, level.owner, self._rows.config.span)
         self._said = self._rows.run(
             self._windows, states, spots._replace(reading=reading), self._drafter.rings.store,
             self._split(level.owner), spots.positions + self._shift[level.owner],

@@ -73,7 +73,8 @@ class LongspecNetwork(Voice):
 
     def shown(self, tokens: Tensor) -> Tensor:
         """Normed embeddings of the slots' windows, [B, S, W E]."""
-        normed = self.embedding_norm(self.embed(tokens))
+        embeds = self.embed(tokens).to(self.k_proj.weight.dtype)
+        normed = self.embedding_norm(embeds)
         return normed.flatten(-2) if self.config.window > 1 else normed
 
     def begin(

@@ -22,16 +22,17 @@ from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
 
 from mmspec.longctx.longspec_compiled import turn_queries
-from mmspec.model.packed import PackedLinear
-from mmspec.text.eagle_compiled import add_said, join_norms, turn
+from mmspec.longctx.words import Words, in_groups, packed
+from mmspec.text.eagle_compiled import join_norms, turn
 from mmspec.text.eagle_room import Views
-from mmspec.text.eagle_rows import TABLE_BYTES, Said
+from mmspec.text.eagle_rows import Said
 from mmspec.text.spots import ROWS, Spots, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.longctx.longspec_network import LongspecNetwork
+    from mmspec.model.packed import PackedLinear
     from mmspec.model.turning import Turning
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -62,20 +63,33 @@ class LongspecRows:
         self._turning, self._frequencies = turning, network.frequencies.cpu().numpy()
         self._far_frequencies = turning.frequencies.cpu().numpy()
         self._real, self._word = arithmetic(dtype)
-        self._outer = config.window * config.target_hidden
         self._size = config.heads * config.head_dim
         self._scales = config.head_dim**-0.5, config.target_head_dim**-0.5
-        self._fc = None if network.fc is None else _packed([network.fc])
-        own = [network.q_proj, network.k_proj, network.v_proj]
-        self._own = _Words(self, own, [network.q_proj] if config.features else [])
-        self._far = _Words(self, [network.cross_q] if config.direct else [], [network.cross_q])
-        self._out, self._cross_out = _packed([network.o_proj]), _packed([network.cross_o])
-        self._gate_up = _packed([network.gate_proj, network.up_proj])
-        self._down = _packed([network.down_proj])
+        self._fc = None if network.fc is None else packed(network.fc)
+        self._out, self._cross_out = packed(network.o_proj), packed(network.cross_o)
+        self._gate_up = packed(network.gate_proj, network.up_proj)
+        self._down = packed(network.down_proj)
         said = [layer for layer in (network.head, network.judge) if layer is not None]
-        self._head = None if network.head is None else _packed(said)
+        self._head = None if network.head is None else packed(*said)
+        if self.compiled:
+            self._split()
         norms = (network.state_norm, network.cross_norm, network.between_norm, network.norm)
-        self._state, self._cross, self._between, self._last = map(self.weights, norms)
+        self._state, self._cross, self._between, self._last = map(self._weights, norms)
+
+    def _split(self) -> None:
+        """Queries, keys and values as what embeddings add and what states do."""
+        network, config = self.network, self.config
+        outer = config.window * config.target_hidden
+        own = (network.q_proj, network.k_proj, network.v_proj)
+        self._words = Words(network, list(own))
+        width = sum(layer.out_features for layer in own)
+        self._asked = None
+        if config.features:  # keys and values of a state are nothing
+            self._asked = packed(network.q_proj, after=outer, outputs=width, bias=False)
+        direct, self._far_words = config.direct, None
+        if direct:
+            self._far_words = Words(network, [network.cross_q])
+        self._far_asked = packed(network.cross_q, after=outer if direct else 0, bias=not direct)
 
     @property
     def judged(self) -> bool:
@@ -110,7 +124,7 @@ class LongspecRows:
             for side, rows in enumerate(pair):
                 store[side][:, torch.from_numpy(slots).to(self.device)] = rows[0].transpose(0, 1)
             return
-        made = self._own.rows(tokens, None)
+        made = self._words.rows(tokens)
         query = np.empty((self.config.kv_heads, len(tokens), 0, self.config.head_dim), made.dtype)
         self._turn(np.ascontiguousarray(made[:, self._size :]), slots, places, store, query)
 
@@ -130,7 +144,10 @@ class LongspecRows:
         count, hidden, config = len(tokens), self.config.hidden, self.config
         real, word, eps = self._real, self._word, config.eps
         stream = self._begin(tokens, states)
-        rows = self._own.rows(tokens, None if states is None else self._normed(stream, self._state))
+        given = None
+        if self._asked is not None:
+            given = in_groups(self._asked, self._normed(stream, self._state))
+        rows = self._words.rows(tokens, given)
         total = len(spots.layout.slots) if isinstance(spots.layout, TreeLayout) else count
         query = torch.zeros(
             config.kv_heads, total, config.heads // config.kv_heads, config.head_dim,
@@ -146,7 +163,11 @@ class LongspecRows:
         body = stored(stream)
         normed = torch.zeros(total, hidden, dtype=self.dtype)
         add_norm(body, stored(delta), self._cross, eps, stored(normed)[:count], real, word)
-        asked = self._far.rows(tokens, normed[:count])
+        query_rows = in_groups(self._far_asked, normed[:count])
+        if self._far_words is None:
+            asked = stored(query_rows.contiguous())
+        else:
+            asked = self._far_words.rows(tokens, query_rows)
         delta = self._linear(self._cross_out, self._ask(asked, far, rotary))
         add_norm(body, stored(delta), self._between, eps, stored(normed)[:count], real, word)
         both = stored(self._gate_up(normed.view(-1, ROWS, hidden))).reshape(total, -1)
@@ -160,19 +181,11 @@ class LongspecRows:
         add_norm(body, stored(last), self._last, eps, stored(normed)[:count], real, word)
         return Said(stream, normed)
 
-    def shown(self, tokens: np.ndarray) -> Tensor:
-        """Normed embeddings of windows, [T, W E]."""
-        return self.network.shown(self._ids(tokens)[None])[0].to(self.dtype)
-
-    def weights(self, norm: nn.Module) -> np.ndarray:
+    def _weights(self, norm: nn.Module) -> np.ndarray:
         """A norm's weight in arithmetic form; empty for none."""
         if not isinstance(norm, nn.RMSNorm):
             return np.empty(0, self._real.dtype)
         return norm.weight.data.to(torch.float64).cpu().numpy().astype(self._real.dtype)
-
-    def add(self, rows: np.ndarray, table: np.ndarray, tokens: np.ndarray) -> None:
-        """Add to rows [T, Q] what a table [W, V, Q] has for their windows."""
-        add_said(rows, table, tokens, self._real, self._word)
 
     def _begin(self, tokens: np.ndarray, states: Tensor | None) -> Tensor:
         """The stream [T, H], a copy that may be written over."""
@@ -270,80 +283,5 @@ class LongspecRows:
         return ids if self.config.window > 1 else ids[:, 0]
 
     def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:
-        """[T, K] -> [T, N], in groups."""
-        out = layer(grouped(x)) if self.compiled else layer(x[None])
-        return out.flatten(0, 1)[: len(x)]
-
-
-class _Words:
-    """Products of windows' embeddings, from a table or made, and of rows that come with them.
-
-    Args:
-        layers: those that read embeddings, side by side. besides: those of them (or others) that
-            read rows of their own too, in the columns after the embeddings'; they come first.
-    """
-
-    def __init__(
-        self, owner: LongspecRows, layers: list[nn.Linear], besides: list[nn.Linear]
-    ) -> None:
-        self._owner, config = owner, owner.config
-        outer = config.window * config.target_hidden
-        width = sum(layer.out_features for layer in layers or besides)
-        after = outer if layers else 0
-        self._besides = _packed(besides, after=after, width=width, bias=not layers)
-        self._table: np.ndarray | None = None
-        self._held: Tensor | None = None
-        self._layer: PackedLinear | None = None
-        if not layers:
-            return
-        weight = torch.cat([layer.weight.data[:, :outer] for layer in layers])
-        biased = layers[0].bias is not None
-        bias = torch.cat([layer.bias.data for layer in layers]) if biased else None
-        size = config.window * config.vocabulary * len(weight) * weight.element_size()
-        if owner.compiled and size <= TABLE_BYTES:
-            ids = torch.arange(config.vocabulary, device=owner.device)
-            normed = owner.network.embedding_norm(owner.network.embed(ids).to(owner.dtype))
-            parts = [normed @ part.T for part in weight.split(config.target_hidden, 1)]
-            parts[0] = parts[0] if bias is None else parts[0] + bias
-            self._held = torch.stack(parts).detach()
-            self._table = stored(self._held)
-        else:
-            self._layer = PackedLinear(weight, bias)
-
-    def rows(self, tokens: np.ndarray, given: Tensor | None) -> np.ndarray:
-        """Stored form [T, Q] of windows int64 [T, W], and of rows [T, H] where they have any."""
-        owner, made = self._owner, None
-        if self._besides is not None and given is not None:
-            made = owner._linear(self._besides, given)
-        if self._table is not None:
-            width = self._table.shape[2]
-            made = torch.zeros(len(tokens), width, dtype=owner.dtype) if made is None else made
-            rows = stored(made)
-            owner.add(rows, self._table, tokens)
-            return rows
-        if self._layer is not None:
-            shown = owner._linear(self._layer, owner.shown(tokens))
-            made = shown if made is None else made + shown
-        assert made is not None
-        return stored(made.contiguous())
-
-
-def _packed(
-    layers: list[nn.Linear], after: int = 0, width: int = 0, *, bias: bool = True
-) -> PackedLinear:
-    """Linear layers on the same input as one; where some have a bias, the others get one of 0.
-
-    Args:
-        after: columns of the input, from the first, that are left out.
-        width: outputs in all, those that are nobody's being 0. bias: whether biases are added.
-    """
-    weight = torch.cat([layer.weight.data[:, after:] for layer in layers])
-    if width > len(weight):
-        weight = torch.cat([weight, weight.new_zeros(width - len(weight), weight.shape[1])])
-    if not bias or all(layer.bias is None for layer in layers):
-        return PackedLinear(weight, None)
-    biases = [
-        layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.data
-        for layer in layers
-    ]
-    return PackedLinear(weight, torch.cat(biases))
+        """[T, K] -> [T, N], in groups where that matters."""
+        return in_groups(layer, x) if self.compiled else layer(x[None])[0]

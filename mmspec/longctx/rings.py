@@ -11,16 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from mmspec_kernels.layout import Reading, Window
-
 from mmspec.core.errors import CacheFullError
 from mmspec.model.cache import KVCache
 from mmspec.text.spots import Home
 
 if TYPE_CHECKING:
     import torch
-    from mmspec_kernels.layout import TreeLayout
 
     from mmspec.core.sequence import Sequence
 
@@ -106,39 +102,3 @@ class Rings:
         """Give the slots back; unknown ids are fine."""
         if self._held.pop(id, None) is not None:
             self._cache.free(id)
-
-
-def window_reading(layout: TreeLayout, owner: np.ndarray, span: int) -> Reading:
-    """What the rows of one level read: their last ``span`` keys, their own included.
-
-    All rows of a sequence stand at one place, so they see the same of its ring and share it as one
-    block, whoever stands beside them.
-
-    Args:
-        owner: int64 [F], whose row it is; ascending.
-    """
-    total, count = len(layout.slots), len(owner)
-    split = layout.path[:, 0].astype(np.int64) - layout.base
-    seen = np.maximum(layout.position - span + 1, 0)
-    window, offset = np.full(total, -1, np.int32), np.zeros(total, np.int32)
-    windows: list[Window] = []
-    begin = 0
-    while begin < count:
-        end = int(np.searchsorted(owner, owner[begin], side="right"))
-        base, start, stop = (int(part[begin]) for part in (layout.base, seen, split))
-        for first in range(begin, end, layout.rows):
-            if stop <= start:
-                break
-            last, at = min(first + layout.rows, end), min(first, total - layout.rows)
-            window[first:last] = len(windows)
-            offset[first:last] = np.arange(first, last) - at
-            windows.append(Window(at, base + start, base + stop))
-        begin = end
-    return Reading(
-        windows=tuple(windows),
-        window=window,
-        offset=offset,
-        extra=layout.base,
-        extra_end=layout.base,
-        skip=np.maximum(seen - split, 0).astype(np.int32),
-    )

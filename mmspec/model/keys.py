@@ -16,15 +16,14 @@ class Keys:
 
     The free slots behind a sequence's committed ones hold nothing between two steps: the next
     verify writes over them. A drafter may use them while it drafts, and finds them lost after.
+
+    Attributes:
+        store: [layers, 2, Hkv, S, D].
     """
 
     def __init__(self, cache: KVCache) -> None:
         self._cache = cache
-
-    @property
-    def cache(self) -> KVCache:
-        """For ``Target.states``; whoever passes it on writes to free slots alone."""
-        return self._cache
+        self.store = cache.store
 
     def place(self, sequence: Sequence) -> Place | None:
         """Where the sequence stands; None where the cache does not know it."""
@@ -35,4 +34,4 @@ class Keys:
         place = self.place(sequence)
         if place is None:
             return None
-        return self._cache.store[layer, :, :, place.base : place.base + place.used]
+        return self.store[layer, :, :, place.base : place.base + place.used]
