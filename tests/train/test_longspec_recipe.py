@@ -89,7 +89,7 @@ def test_eight_samples_are_learned_by_heart(name, tmp_path):
 
 def test_a_published_shape_learns_by_drawn_lags_and_drafts_as_its_trial_says(tmp_path):
     answers = Answers("llama")
-    plan = msgspec.structs.replace(PLAN, drawn=True, mix=Mix(unroll=1, depth=5))
+    plan = msgspec.structs.replace(PLAN, drawn=True, mix=Mix(unroll=1, depth=5, confidence=0.0))
     mine, target, optimizer = stage(answers, published(answers), plan)
     after = run(mine, optimizer, plan.course, tmp_path)
     assert after["held_out_tau"] > 3.5
@@ -146,7 +146,7 @@ def test_the_captured_keys_are_those_the_engine_caches():
     cache = served.new_cache(64, chunk=1, scratch=0)
     sequence = tiny_sequence(one)
     cache.open(sequence.id, len(one))
-    served.forward(pack_chunk(sequence, len(one), torch.arange(len(one))[None], cache), cache)
+    served.forward(pack_chunk(sequence, len(one), torch.arange(len(one)), cache), cache)
     cache.commit(sequence.id, np.arange(len(one)))
     read_back = Keys(cache).read(sequence, 1)
     torch.testing.assert_close(read_back[0], captured.keys[0], atol=1e-4, rtol=1e-4)
@@ -163,7 +163,7 @@ def test_jumps_leave_anchors_and_order_and_stay_in_reach():
     answers = Answers("qwen2_5_vl")
     target = FrozenTarget(answers.model, (0,))
     rows = pack(
-        [[answers.sample(0), answers.sample(1)], [answers.sample(2)]], 96, target.family, "cpu"
+        [[answers.sample(0), answers.sample(1)], [answers.sample(2)]], 160, target.family, "cpu"
     )
     how, still = Stretching(reach=300, margin=100), set()
     for seed in range(60):
