@@ -53,7 +53,7 @@ def write(folder, given, **changes):
 
 
 def transcribed(w, embeds, far_key, far_value, lag):
-    """One layer of its graph over a text, each query seeing the target up to ``lag`` places back."""
+    """One layer of its graph over a text; queries see the target up to ``lag`` places back."""
     w = {name: value.double() for name, value in w.items()}
     places = torch.arange(COUNT)
     angles = places[:, None].double() / CONFIG["rope_theta"] ** (torch.arange(0, DIM, 2) / DIM)
