@@ -11,7 +11,8 @@ dimension.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -29,6 +30,20 @@ if TYPE_CHECKING:
     from mmspec.train.packing import PackedRows
 
 
+class Sight(NamedTuple):
+    """What slots see.
+
+    Attributes:
+        span: tokens back of their own, themselves included.
+        lag: edges between the root and the first step's slots.
+        crowd: how often a key of another sample counts; 0: it is not seen.
+    """
+
+    span: int
+    lag: int = 0
+    crowd: float = 0.0
+
+
 class FarLesson(Lesson):
     """The loss of a ``LongspecNetwork``.
 
@@ -37,6 +52,8 @@ class FarLesson(Lesson):
             in place of all of ``unroll`` in turn; for networks without features.
         spans: a micro-batch sees one of these of its own tokens, so that short texts too have to
             be read from the target's keys; trials the shortest. None: the network's own span.
+        crowd: a row's other samples stand in for the rest of a long text: each key that the target
+            has of them counts so many times beside a sample's own; 0: they are not seen.
 
     Raises:
         ValueError: drawn lags, of a network whose states depend on the step before.
@@ -44,13 +61,13 @@ class FarLesson(Lesson):
 
     def __init__(
         self, network: LongspecNetwork, target: FrozenTarget, kept: Tensor | None, mix: Mix,
-        *, drawn: bool = False, spans: tuple[int, ...] = (),
+        *, drawn: bool = False, spans: tuple[int, ...] = (), crowd: float = 0.0,
     ) -> None:  # fmt: skip
         if drawn and (network.config.features or mix.unroll != 1):
             raise ValueError("a drawn lag: of one step, without features")
         super().__init__(network, target, kept, mix)
         self._far, self._drawn = network, drawn
-        self._spans = spans or (network.config.span,)
+        self._spans, self._crowd = spans or (network.config.span,), crowd
 
     def _unrolled(
         self, rows: PackedRows, captured: Captured, features: list[Tensor], steps: int
@@ -61,19 +78,18 @@ class FarLesson(Lesson):
             span = self._spans[drawn % len(self._spans)]
             if self._drawn:
                 lag = drawn // len(self._spans) % (self.mix.depth or self.mix.unroll)
-        return unroll_far(self._far, rows, captured, features, steps, span, lag)
+        how = Sight(span, lag, self._crowd)
+        return unroll_far(self._far, rows, captured, features, steps, how)
 
 
 def unroll_far(
     network: LongspecNetwork, rows: PackedRows, captured: Captured, features: list[Tensor],
-    steps: int, span: int, lag: int = 0,
+    steps: int, how: Sight,
 ) -> Unrolled:  # fmt: skip
     """Draft K steps from every slot at once.
 
     Args:
         features: the watched layers, each [B, T, H]; none where the network reads none.
-        span: tokens back that a slot sees of its own, itself included.
-        lag: edges between the root and the first step's slots.
     """
     assert captured.keys is not None
     assert captured.values is not None
@@ -87,7 +103,11 @@ def unroll_far(
     place = torch.arange(rows.tokens.shape[1], device=at.device)
     same = rows.sample.gather(1, at)[:, :, None] == rows.sample[:, None]
     behind = at[:, :, None] - place
-    close = same & (behind >= 0) & (behind < span)
+    close = same & (behind >= 0) & (behind < how.span)
+    crowd = None
+    if how.crowd:
+        others = ~same & (rows.sample >= 0)[:, None]
+        crowd = torch.where(others, math.log(how.crowd), -torch.inf)
     own, given, where = pick(shown, at), pick(tokens, at), rows.index.gather(1, at)
     cos, sin = (pick(part, at) for part in captured.angles)
     state = network.fuse([pick(layer, slots) for layer in features]) if features else None
@@ -98,8 +118,9 @@ def unroll_far(
         stream, query = network.begin(given, own, state, where)
         seen = attend(query, near[0], near[1], close)
         stream, asked = network.ask(own, stream, seen, (cos, sin))
-        far = same & (behind > step + lag)
-        said.append(network.finish(stream, attend(asked, captured.keys, captured.values, far)))
+        far = same & (behind > step + how.lag)
+        told = attend(asked, captured.keys, captured.values, far, crowd)
+        said.append(network.finish(stream, told))
     return Unrolled(said, slots, valid.gather(2, slots.expand(steps, -1, -1)) & real)
 
 
@@ -115,19 +136,24 @@ def windows(rows: PackedRows, width: int) -> Tensor:
     return rows.tokens.gather(1, (place[:, None] - back).flatten(1)).unflatten(1, (-1, width))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, seen: Tensor, besides: Tensor | None = None
+) -> Tensor:
     """Attention of [B, N, heads, D] to [B, kv heads, T, D]; 0 where nothing is seen.
 
     Args:
         seen: bool [B, N, T].
+        besides: [B, N, T], what is added to the scores of keys that are seen besides; -inf
+            elsewhere.
     """
     kv_heads, count = key.shape[1], query.shape[1]
     empty = ~seen.any(-1)
     # [B, kv heads, group N, D]: the query heads of one key head share its mask.
-    asked = query.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
-    mask = (seen | empty[..., None])[:, None].repeat(1, 1, asked.shape[2] // count, 1)
-    told = F.scaled_dot_product_attention(
-        asked.to(key.dtype), key, value.to(key.dtype), attn_mask=mask
-    )
+    asked = query.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3).to(key.dtype)
+    mask = seen | empty[..., None]
+    if besides is not None:
+        mask = torch.where(mask, 0.0, besides).to(key.dtype)
+    mask = mask[:, None].repeat(1, 1, asked.shape[2] // count, 1)
+    told = F.scaled_dot_product_attention(asked, key, value.to(key.dtype), attn_mask=mask)
     told = told.unflatten(2, (-1, count)).permute(0, 3, 1, 2, 4).flatten(2, 3)
     return told.masked_fill(empty[..., None, None], 0).to(query.dtype)

@@ -27,11 +27,13 @@ class FarPlan(Plan, frozen=True, forbid_unknown_fields=True):
     ``drawn``: one lag of U{1..depth} a micro-batch, as LongSpec has it, in place of all in turn.
     ``spans``: of its own tokens a micro-batch sees one of these many back, trials the fewest, so
     that short texts too have to be read from the target's keys; none: what drafting sees.
+    ``crowd``: how often a key of a row's other samples counts beside a sample's own, in trials too.
     """
 
     stretching: Stretching = Stretching()
     drawn: bool = False
     spans: tuple[int, ...] = ()
+    crowd: float = 0.0
 
 
 class LongspecStage(EagleStage):
@@ -54,7 +56,9 @@ class LongspecStage(EagleStage):
     ) -> Lesson:  # fmt: skip
         assert isinstance(network, LongspecNetwork)
         assert isinstance(plan, FarPlan)
-        return FarLesson(network, target, kept, plan.mix, drawn=plan.drawn, spans=plan.spans)
+        return FarLesson(
+            network, target, kept, plan.mix, drawn=plan.drawn, spans=plan.spans, crowd=plan.crowd
+        )
 
     def _micro_batch(self, number: int) -> PackedRows:
         rows = super()._micro_batch(number)

@@ -1,5 +1,7 @@
 """The recipe for bounded memory: jumps, lags, first weights, and what the engine does."""
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from mmspec.train.asked import Asked
 from mmspec.train.capture import FrozenTarget
 from mmspec.train.drafter_loop import Course, Crew, run
 from mmspec.train.eagle_shape import Shape, eagle_config
-from mmspec.train.far import FarLesson, attend, unroll_far
+from mmspec.train.far import FarLesson, Sight, attend, unroll_far
 from mmspec.train.guards import GuardError
 from mmspec.train.lesson import Mix
 from mmspec.train.longspec_stage import FarPlan, LongspecStage
@@ -111,7 +113,7 @@ def test_drawn_lags_take_all_depths_and_refuse_networks_with_states():
         assert len(told) == 1
         at = valid[0]
         for lag in range(5):
-            other = unroll_far(made, rows, captured, [], 1, made.config.span, lag)
+            other = unroll_far(made, rows, captured, [], 1, Sight(made.config.span, lag))
             if torch.equal(other.states[0][at], told[0][at]):
                 seen.add(lag)
         assert slots.shape == at.shape
@@ -134,6 +136,41 @@ def test_shifted_attention_is_an_explicit_mask(lag):
             scores = (known * query[:, at, None, head]).sum(-1) / 8**0.5
             expected = (scores.softmax(-1)[..., None] * said).sum(1)
             torch.testing.assert_close(told[:, at, head], expected)
+
+
+def test_a_crowd_is_keys_many_times_over():
+    """What counts three times is what stands there three times."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 6, heads, 8) for heads in (4, 2, 2))
+    key, value = key.transpose(1, 2), value.transpose(1, 2)
+    place = torch.arange(6)
+    seen = ((place[:, None] > place) & (place < 4))[None]
+    besides = torch.where(place >= 4, math.log(3.0), -torch.inf).expand(1, 6, -1)
+    told = attend(query, key, value, seen, besides)
+    crowd = [torch.cat([part, *[part[:, :, 4:]] * 2], 2) for part in (key, value)]
+    many = torch.cat([seen | (place >= 4), torch.ones(1, 6, 4).bool()], 2)
+    expected = attend(query, *crowd, many)
+    torch.testing.assert_close(told[:, 1:], expected[:, 1:])
+    assert not told[:, 0].any()  # nothing of its own before it: as at a text's first token
+
+
+def test_a_row_s_other_samples_are_seen_where_they_are_a_crowd():
+    answers = Answers("llama")
+    made = network(answers)
+    _, target, _ = stage(answers, made)
+    one, other = answers.sample(0), answers.sample(1)
+    alone = pack([[one]], 96, target.family, "cpu")
+    beside = pack([[one, other]], 96, target.family, "cpu")
+    said = {}
+    for name, rows in (("alone", alone), ("beside", beside)):
+        for crowd in (0.0, 2.0):
+            captured = target.read(rows)
+            features = [captured.hidden[k] for k in made.config.features]
+            told = unroll_far(made, rows, captured, features, 2, Sight(64, crowd=crowd))
+            said[name, crowd] = told.states[1][0, : len(one.response) - 1]
+    torch.testing.assert_close(said["alone", 0.0], said["beside", 0.0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(said["alone", 0.0], said["alone", 2.0], atol=1e-4, rtol=1e-4)
+    assert (said["beside", 2.0] - said["alone", 2.0]).abs().max() > 1e-2
 
 
 def test_the_captured_keys_are_those_the_engine_caches():
