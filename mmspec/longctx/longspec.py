@@ -31,7 +31,7 @@ from mmspec.longctx.rings import Ring, Rings
 from mmspec.model.load import locate
 from mmspec.model.target import Target
 from mmspec.model.turning import turning
-from mmspec.text.eagle import windows
+from mmspec.text.eagle_growth import windows
 from mmspec.text.eagle_rows import Said
 from mmspec.text.guesses import Guesses, Rules
 from mmspec.text.spots import REACH, Grove
