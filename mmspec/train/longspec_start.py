@@ -2,9 +2,9 @@
 
 What the target asks of its own keys at the layer that is read is nearly a linear function of the
 last few embeddings where that layer is the one that looks up what followed a token before
-(``looks_up`` tells which that is). So the drafter's queries can be fitted by least squares before
-anything is learned, and so can the map from what the target reads there to the head's row of the
-token that comes next.
+(``evals/bench/copying_layers.py`` tells which that is). So the drafter's queries can be fitted by
+least squares before anything is learned, and so can the map from what the target reads there to
+the head's row of the token that comes next.
 
 Axes: P places, Q queries' width, H hidden, E the target's hidden, W window, L layers.
 """
@@ -73,6 +73,22 @@ def like_features(begun: EagleNetwork, reads: int, text: Any, span: int) -> Long
     )  # fmt: skip
 
 
+def last_full(text: Any) -> int:
+    """The last layer of a target that sees all of a text.
+
+    Raises:
+        GuardError: none does.
+    """
+    kinds = getattr(text, "layer_types", None)
+    if kinds is None:
+        near = getattr(text, "sliding_window", None) is not None
+        kinds = ["near" if near else "full_attention"] * text.num_hidden_layers
+    full = [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
+    if not full:
+        raise GuardError("no layer of the target sees all of a text: its keys cannot be read")
+    return full[-1]
+
+
 class _Fit:
     """Ridge regression of Y [P, m] from X [P, n], gathered in parts, float64."""
 
@@ -109,7 +125,8 @@ def fit_reading(
     """
     config = network.config
     attention: Any = target.family.decoder.layers[config.reads].self_attn
-    if not config.direct or attention.q_proj.out_features != network.cross_q.out_features:
+    asked = getattr(getattr(attention, "q_proj", None), "out_features", 0)
+    if not config.direct or asked != network.cross_q.out_features:
         raise GuardError("only queries of embeddings, with the target's own heads, can be fitted")
     asks, tells = _Fit(), _Fit()
     seen: dict[str, Tensor] = {}

@@ -5,6 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+import tiny
 import torch
 from answered import Answers
 from rounds import passes_are_rounds
@@ -28,7 +29,7 @@ from mmspec.train.far import FarLesson, Sight, attend, unroll_far
 from mmspec.train.guards import GuardError
 from mmspec.train.lesson import Mix
 from mmspec.train.longspec_stage import FarPlan, LongspecStage
-from mmspec.train.longspec_start import fit_reading, from_features, like_features
+from mmspec.train.longspec_start import fit_reading, from_features, last_full, like_features
 from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.packing import pack
 from mmspec.train.reading import Reading
@@ -254,6 +255,13 @@ def test_the_fitted_start_reads_what_a_fresh_one_does_not():
     far = published(answers)
     with pytest.raises(GuardError, match="own heads"):
         fit_reading(far, target, mine.first(1), None)
+
+
+def test_the_layer_to_read_is_the_last_that_sees_all():
+    for name, layer in (("llama", 2), ("qwen2", 1), ("gemma3_text", 1), ("llava", 2)):
+        assert last_full(tiny.config(name).get_text_config()) == layer
+    with pytest.raises(GuardError, match="no layer"):
+        last_full(tiny.config("mistral").get_text_config())
 
 
 def test_first_weights_are_a_feature_drafters():

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -29,7 +30,7 @@ from mmspec.train.eagle_data import Recipe as TextRecipe
 from mmspec.train.eagle_shape import memory
 from mmspec.train.guards import GuardError
 from mmspec.train.longspec_stage import FarPlan, LongspecStage
-from mmspec.train.longspec_start import fit_reading, from_features, like_features
+from mmspec.train.longspec_start import fit_reading, from_features, last_full, like_features
 from mmspec.train.memory import trained
 from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.recipe_file import keeper, provenance, read
@@ -45,7 +46,7 @@ class Recipe(FarPlan, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         start: a feature drafter's checkpoint, or a bundled one; empty: train one first.
-        reads: the target's layer whose keys and values are read; None: the last.
+        reads: the target's layer whose keys and values are read; None: the last that sees all.
         span: tokens back that the drafter sees of its own.
         fitted: whether its reading begins with maps fitted by least squares (``longspec_start``).
     """
@@ -92,14 +93,13 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
     return run(stage, optimizer, course, asked.out, crew)
 
 
-def begin_far(begun: EagleNetwork, recipe: Recipe, text: object) -> LongspecNetwork:
+def begin_far(begun: EagleNetwork, recipe: Recipe, text: Any) -> LongspecNetwork:
     """A network that has a feature drafter's weights.
 
     Args:
         text: the target's configuration.
     """
-    layers: int = text.num_hidden_layers  # type: ignore[attr-defined]
-    reads = layers - 1 if recipe.reads is None else recipe.reads
+    reads = last_full(text) if recipe.reads is None else recipe.reads
     return from_features(begun, like_features(begun, reads, text, recipe.span))
 
 
