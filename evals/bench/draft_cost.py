@@ -5,6 +5,7 @@ target on the same text. A level's cost is what trees of depth 2 take more than 
 its share that of a plain step (one node). Nothing is verified: drafting leaves no trace.
 
     python evals/bench/draft_cost.py --drafter text.eagle=nano-eagle [--context 512] [--out FILE]
+    python evals/bench/draft_cost.py --drafter longctx.self_window --context 16384
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -27,9 +28,11 @@ from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
 from mmspec.engine.build import build, build_drafters
 from mmspec.model.batch import pack_trees
+from mmspec.model.keys import Keys
 from mmspec.model.prefill import Prefill
 
 if TYPE_CHECKING:
+    from mmspec.core.drafter import Borrower
     from mmspec.model.target import Target
 
 DEPTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -40,6 +43,8 @@ def read(target: Target, drafter: Drafter, sequences: list[Sequence], chunk: int
     """Prefill the sequences in a cache of their own, the drafter watching; returns the cache."""
     longest = max(len(sequence) for sequence in sequences)
     cache = target.new_cache(len(sequences) * (longest + 64), chunk, 64)
+    if drafter.needs.keys:
+        cast("Borrower", drafter).borrow(Keys(cache))
     for sequence in sequences:
         cache.open(sequence.id, len(sequence))
         prefill = Prefill(target, sequence)
@@ -103,7 +108,8 @@ def main() -> None:
     engine, _ = build(config)
     target = engine.target
     # Nothing is too unlikely: every depth is reached, whatever the weights think of this text.
-    table = {wing: {name: {"path": path, "floor": 1e-30, "least": 0.0}}}
+    where = {"path": path} if path else {}
+    table = {wing: {name: {**where, "floor": 1e-30, "least": 0.0}}}
     (drafter,) = build_drafters(table, target.facts).values()
     draw = np.random.default_rng(0)
     sampling = Sampling(temperature=options.temperature, max_tokens=64, seed=1)

@@ -25,7 +25,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         layers: decoder layers whose output hidden states it reads; -1 is what enters the first:
             embeddings, with pictures' projected features in their places.
         top: how many of the target's most likely tokens it reads at every verified node.
-        keys: whether it reads the target's own key-value store.
+        keys: whether it reads the target's own key-value store; see ``Borrower``.
     """
 
     layers: tuple[int, ...] = ()
@@ -153,4 +153,33 @@ class Remembers(Protocol):
 
     def clear(self) -> None:
         """Forget every text that is not in flight."""
+        ...
+
+
+class Keys(Protocol):
+    """The target's keys and values; what is committed is never written (``mmspec.model.keys``).
+
+    Attributes:
+        store: [layers, 2, Hkv, S, D], of all sequences.
+    """
+
+    store: torch.Tensor
+
+    def place(self, sequence: Sequence) -> tuple[int, int, int] | None:
+        """Slot of its position 0, committed tokens, free slots behind them; None: unknown.
+
+        A drafter may use the free ones while it drafts.
+        """
+        ...
+
+    def read(self, sequence: Sequence, layer: int) -> torch.Tensor | None:
+        """Of a layer, for what is cached: a view [2, Hkv, n, D]; None: unknown sequence."""
+        ...
+
+
+class Borrower(Drafter, Protocol):
+    """A drafter that needs ``keys``."""
+
+    def borrow(self, keys: Keys) -> None:
+        """Take the view of the engine's store; called once, before anything else."""
         ...

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from mmspec.core.drafter import Budget, Needs, Remembers, part
 from mmspec.core.fuse import fuse
 from mmspec.core.tree import TokenTree
+from mmspec.model.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
-    from mmspec.core.drafter import Drafter, Observation
+    from mmspec.core.drafter import Borrower, Drafter, Observation
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
+    from mmspec.model.cache import KVCache
 
 _log = logging.getLogger(__name__)
 
@@ -33,15 +35,17 @@ class Panel:
     """All drafters of an engine, each under its address.
 
     Those whose guesses cost a model's passes (``runs_model``) are not asked for a sequence for
-    which the others already promise ``enough`` tokens.
+    which the others already promise ``enough`` tokens. Those that need ``keys`` get a view of
+    ``cache``, once.
 
     Whatever a drafter raises ends its part in the request that made it raise, with a reason in
     the report; the request itself, and everyone else, goes on.
     """
 
     def __init__(
-        self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float = math.inf
-    ) -> None:
+        self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float = math.inf,
+        cache: KVCache | None = None,
+    ) -> None:  # fmt: skip
         self._drafters = dict(drafters)
         self._vocabulary, self._enough = vocabulary, enough
         # Those that cost next to nothing speak first, so that the others need not always.
@@ -51,6 +55,8 @@ class Panel:
         self.needs = Needs()
         for drafter in self._drafters.values():
             self.needs = self.needs.join(drafter.needs)
+            if drafter.needs.keys and cache is not None:
+                cast("Borrower", drafter).borrow(Keys(cache))
 
     def draft(
         self, sequences: ListOf[Sequence], budgets: ListOf[Budget], tallies: Mapping[str, Tally]

@@ -64,7 +64,6 @@ class Engine:
         self.target = target
         self.config = config
         self._stats = EngineStats()
-        self.panel = Panel(drafters, target.facts.vocabulary, config.enough)
         self.drafting = Stopwatch()
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready)
@@ -74,6 +73,7 @@ class Engine:
         slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
         pinned = config.pinned_bytes // target.bytes_per_token()
         self.cache = target.new_cache(slots, config.chunk, scratch, pinned)
+        self.panel = Panel(drafters, target.facts.vocabulary, config.enough, self.cache)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
 

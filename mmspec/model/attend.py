@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mmspec_kernels.attention import chunk_attention, tree_attention
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "mmspec"
+Read = Callable[[int | None], Reading]
 # What transformers passes to every attention function besides what we use. Unknown names are
 # refused: the models hand any keyword through silently, so a typo would otherwise go unnoticed.
 _KNOWN = frozenset(
@@ -23,13 +25,20 @@ _KNOWN = frozenset(
 
 
 class Step:
-    """One forward pass as attention sees it: the store, the layout, and readings by layer kind."""
+    """One forward pass as attention sees it: the store, the layout, and readings by layer kind.
 
-    __slots__ = ("_readings", "layout", "store")
+    Args:
+        read: what tree rows read on layers of a sliding width; None: all that such layers see.
+    """
 
-    def __init__(self, store: torch.Tensor, layout: TreeLayout | ChunkLayout) -> None:
+    __slots__ = ("_read", "_readings", "layout", "store")
+
+    def __init__(
+        self, store: torch.Tensor, layout: TreeLayout | ChunkLayout, read: Read | None = None
+    ) -> None:
         self.store = store
         self.layout = layout
+        self._read = read
         self._readings: dict[int | None, Reading] = {}
 
     @property
@@ -42,7 +51,8 @@ class Step:
         found = self._readings.get(sliding)
         if found is None:
             assert isinstance(self.layout, TreeLayout)
-            found = self._readings[sliding] = self.layout.reading(sliding)
+            read = self._read or self.layout.reading
+            found = self._readings[sliding] = read(sliding)
         return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.request import Prompt
+
+
+class Place(NamedTuple):
+    """Where a sequence stands in the store.
+
+    Attributes:
+        base: slot of its position 0. used: committed tokens. free: slots behind them that are its.
+    """
+
+    base: int
+    used: int
+    free: int
 
 
 @dataclass(slots=True)
@@ -94,6 +106,13 @@ class KVCache:
     def base(self, id: str) -> int:
         """Slot of the sequence's position 0."""
         return self._extents[id].base
+
+    def place(self, id: str) -> Place | None:
+        """Where the sequence ``id`` stands; None where it is not open."""
+        extent = self._extents.get(id)
+        if extent is None:
+            return None
+        return Place(extent.base, extent.used, extent.room - extent.used)
 
     def reserve(self, id: str, count: int) -> np.ndarray:
         """Lend ``count`` scratch slots after the committed tokens, int64 [count].

@@ -122,7 +122,7 @@ class LeanDecoder:
             between=self._weights(layer.post_attention_layernorm),
             heads=norms,
             scale=float(attention.scaling),
-            sliding=_sliding(attention),
+            sliding=sliding_width(attention),
         )
 
     def _weights(self, norm: Any) -> np.ndarray:
@@ -170,7 +170,7 @@ def _plain_embedding(decoder: Any) -> bool:
     return plain and type(decoder.embed_tokens) is nn.Embedding
 
 
-def _sliding(attention: nn.Module) -> int | None:
+def sliding_width(attention: nn.Module) -> int | None:
     """How far back a layer sees: Mistral says so in its configuration, others on the layer."""
     everywhere = getattr(attention.config, "sliding_window", None)
     found: int | None = getattr(attention, "sliding_window", everywhere)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from mmspec.model.batch import pack_trees
 from mmspec.model.cache import KVCache
 from mmspec.model.families.family import decode
 from mmspec.model.families.find import find_family
-from mmspec.model.lean import LeanDecoder, lean
+from mmspec.model.lean import LeanDecoder, lean, sliding_width
 from mmspec.model.packed import PackedLinear, pack_model
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmspec.core.request import Media
+    from mmspec.model.attend import Read
     from mmspec.model.batch import Batch
     from mmspec.model.families.family import Encoded
 
@@ -53,6 +54,12 @@ class Output:
     logits: torch.Tensor | None
     hidden: dict[int, torch.Tensor] = field(default_factory=dict)
     final: torch.Tensor | None = None
+
+
+class Stored(Protocol):
+    """What has the store of keys and values, [layers, 2, Hkv, S, D]."""
+
+    store: torch.Tensor
 
 
 class Target:
@@ -123,6 +130,10 @@ class Target:
         """Bytes of keys and values one token takes."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
 
+    def sliding(self, layer: int) -> int | None:
+        """How many tokens back a decoder layer sees; None: all."""
+        return sliding_width(self.family.decoder.layers[layer].self_attn)
+
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """The tokens' own embeddings, [..., H]."""
         return self.model.get_input_embeddings()(tokens.to(self.device))
@@ -153,13 +164,14 @@ class Target:
 
     @torch.inference_mode()
     def states(
-        self, batch: Batch, cache: KVCache, layers: tuple[int, ...] = ()
+        self, batch: Batch, cache: Stored, layers: tuple[int, ...] = (), read: Read | None = None
     ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         """One packed pass up to the head: normed hidden states [G, R, H].
 
-        Also the outputs [T, H] of ``layers``, of rows that are not padding.
+        Also the outputs [T, H] of ``layers``, of rows that are not padding. ``read`` says what
+        tree rows read in place of all that they may see.
         """
-        step = Step(cache.store, batch.layout)
+        step = Step(cache.store, batch.layout, read)
         embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
         if self._lean is not None and not step.is_chunk:
             return self._lean(embeds, batch.positions, step, layers)

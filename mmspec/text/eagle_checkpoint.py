@@ -12,12 +12,14 @@ from safetensors.torch import load_file, save_file
 from mmspec.core.errors import ConfigError
 from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
+from mmspec.text.voice import Voice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 Told = TypeVar("Told", bound=msgspec.Struct)
+N = TypeVar("N", bound=Voice)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -60,9 +62,7 @@ def save_checkpoint(
     write(folder, told, network, dtype)
 
 
-def write(
-    folder: Path, told: msgspec.Struct, network: EagleNetwork, dtype: torch.dtype | None
-) -> None:
+def write(folder: Path, told: msgspec.Struct, network: Voice, dtype: torch.dtype | None) -> None:
     """Write a manifest and a network's weights, in ``dtype`` (None: as they are)."""
     folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
@@ -115,11 +115,11 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def fill(
-    network: EagleNetwork,
+    network: N,
     tensors: Mapping[str, torch.Tensor],
     folder: Path,
     shown: Mapping[str, str] | None = None,
-) -> EagleNetwork:
+) -> N:
     """Put ``tensors`` into ``network``, all of them and nothing else.
 
     Args:
@@ -137,7 +137,7 @@ def fill(
             wrong.append(f"{shown.get(name, name)} is {have}, not {want}")
     if wrong:
         raise ConfigError(f"drafter checkpoint {folder}: {'; '.join(sorted(wrong))}")
-    dtype = tensors["fc.weight"].dtype
+    dtype = tensors["q_proj.weight"].dtype
     frequencies = network.frequencies
     network.to(dtype).load_state_dict(dict(tensors))
     network.frequencies = frequencies
@@ -145,12 +145,12 @@ def fill(
     return network
 
 
-def _check_ids(network: EagleNetwork, folder: Path) -> None:
+def _check_ids(network: Voice, folder: Path) -> None:
     """Draft ids name different target ids inside the vocabulary, those that the mask tells."""
-    if network.config.draft_vocabulary is None:
+    if network.shape.draft_vocabulary is None:
         return
     ids = network.target_ids()
-    inside = bool(((ids >= 0) & (ids < network.config.vocabulary)).all())
+    inside = bool(((ids >= 0) & (ids < network.shape.vocabulary)).all())
     said = set(ids.tolist()) if inside else set()
     if len(said) != len(ids) or said != set(network.t2d.nonzero().flatten().tolist()):
         raise ConfigError(f"drafter checkpoint {folder}: d2t and t2d do not fit each other")

@@ -15,40 +15,26 @@ Tokens are int64 [B, S, W], latest first, or [B, S] where the window is 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmspec.text.eagle_config import inverse_frequencies
+from mmspec.text.voice import Voice, rotate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from mmspec.text.eagle_config import EagleConfig
 
 
-@dataclass(frozen=True, slots=True)
-class _Lent:
-    """The target's parts; not submodules, whose weights a checkpoint would hold."""
-
-    embed: Callable[[Tensor], Tensor] | None = None
-    head: Callable[[Tensor], Tensor] | None = None
-    norm: Callable[[Tensor], Tensor] | None = None
-
-
-class EagleNetwork(nn.Module):
+class EagleNetwork(Voice):
     """Weights and formulas; who sees whom is the caller's affair.
 
     Training and decoding call the same parts: :meth:`fuse`, :meth:`project`, the caller's own
     attention, :meth:`finish`; :meth:`forward` is all of them over dense causal rows.
     """
-
-    d2t: Tensor
-    t2d: Tensor
-    frequencies: Tensor
 
     def __init__(self, config: EagleConfig) -> None:
         super().__init__()
@@ -76,64 +62,12 @@ class EagleNetwork(nn.Module):
         self.gate_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
         self.up_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
         self.down_proj = nn.Linear(inner, config.parallel * hidden, bias=config.mlp_bias)
-        self.norm: nn.Module = nn.RMSNorm(hidden, eps) if config.final_norm else nn.Identity()
-        self.head = nn.Linear(hidden, config.said, bias=False) if config.own_head else None
-        self.judge = nn.Linear(hidden, 1) if config.confidence else None
-        self.embedding = (
-            nn.Embedding(config.vocabulary, outer).requires_grad_(False)
-            if config.own_embedding
-            else None
-        )
-        if config.draft_vocabulary is not None:
-            self.register_buffer("d2t", torch.zeros(config.draft_vocabulary, dtype=torch.int64))
-            self.register_buffer("t2d", torch.zeros(config.vocabulary, dtype=torch.bool))
-        self.register_buffer("frequencies", inverse_frequencies(config), persistent=False)
-        self._lent = _Lent()
-
-    def lend(
-        self,
-        embed: Callable[[Tensor], Tensor],
-        head: Callable[[Tensor], Tensor] | None = None,
-        norm: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        """Give it what it shares with the target; a checkpoint holds none of these.
-
-        Args:
-            embed: token ids [...] -> embeddings [..., E]; unused when it has its own.
-            head: states [T, E] -> logits [T, V]; needed when it has no head of its own.
-            norm: the target's final norm; needed when its features were normed (EAGLE-1 and 2).
-        """
-        self._lent = _Lent(embed, head, norm)
-
-    def speak_only(self, kept: Tensor) -> None:
-        """Fix the reduced vocabulary: ``kept`` int64 [draft_vocabulary], ascending target ids."""
-        self.d2t.copy_(kept - torch.arange(len(kept), device=kept.device))
-        self.t2d.zero_()
-        self.t2d[kept] = True
-
-    @property
-    def window(self) -> int:
-        """Of how many tokens a slot reads the embedding."""
-        return self.config.window
+        self.give_voice(config)
 
     @property
     def parallel(self) -> int:
         """How many states it says at a slot."""
         return self.config.parallel
-
-    def target_ids(self) -> Tensor:
-        """The target id of every draft id, int64 [said]."""
-        places = torch.arange(self.config.said, device=self.frequencies.device)
-        return places if self.config.draft_vocabulary is None else places + self.d2t
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Embeddings [..., E]; an id beyond the vocabulary reads as its last one."""
-        known = tokens.clamp(max=self.config.vocabulary - 1)
-        if self.embedding is not None:
-            return self.embedding(known)
-        if self._lent.embed is None:
-            raise RuntimeError("the target's embedding has not been lent")
-        return self._lent.embed(known)
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         """The watched layers' true features, each [..., E], as a state [..., H]."""
@@ -141,9 +75,7 @@ class EagleNetwork(nn.Module):
             return self.fc(torch.cat(list(features), -1))
         if not self.config.normed_features:
             return features[0]
-        if self._lent.norm is None:
-            raise RuntimeError("the target's final norm has not been lent")
-        return self._lent.norm(features[0])
+        return self.lent_norm(features[0])
 
     def project(
         self, tokens: Tensor, states: Tensor, positions: Tensor, bias: Tensor | None = None
@@ -180,25 +112,6 @@ class EagleNetwork(nn.Module):
             return states + said
         return states.unsqueeze(-2) + said.unflatten(-1, (self.config.parallel, -1))
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Logits [..., said] over draft ids: what token comes after the slot's next."""
-        return self.head_logits(self.norm(states))
-
-    def head_logits(self, normed: Tensor) -> Tensor:
-        """As :meth:`logits`, of states that :attr:`norm` has seen."""
-        if self.head is not None:
-            return self.head(normed)
-        if self._lent.head is None:
-            raise RuntimeError("the target's head has not been lent")
-        logits = self._lent.head(normed.flatten(0, -2)).unflatten(0, normed.shape[:-1])
-        return logits if self.config.draft_vocabulary is None else logits[..., self.target_ids()]
-
-    def confidence(self, states: Tensor) -> Tensor:
-        """Logits [...] of the chance that what it says here will be accepted."""
-        if self.judge is None:
-            raise RuntimeError("this network has no confidence head")
-        return self.judge(self.norm(states)).squeeze(-1)
-
     def forward(self, tokens: Tensor, states: Tensor, positions: Tensor) -> Tensor:
         """All slots in one causal pass: states [B, S, H] to what :meth:`finish` says."""
         query, key, value = self.project(tokens, states, positions)
@@ -207,12 +120,6 @@ class EagleNetwork(nn.Module):
             is_causal=True, enable_gqa=self.config.heads != self.config.kv_heads,
         )  # fmt: skip
         return self.finish(tokens, states, attended.transpose(1, 2))
-
-    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [..., D] of the rotation at ``positions`` [...], float32."""
-        half = positions[..., None].float() * self.frequencies
-        turns = torch.cat([half, half], -1)
-        return turns.cos(), turns.sin()
 
     def _input(self, tokens: Tensor, states: Tensor, bias: Tensor | None) -> Tensor:
         """What attention reads: [B, S, W E + H], or [B, S, H] where ``fc`` joins the two."""
@@ -224,10 +131,3 @@ class EagleNetwork(nn.Module):
             return torch.cat([read, self.state_norm(states)], -1)
         joined = self.fc(torch.cat([embeds, states], -1))
         return joined if bias is None else joined + bias
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of [B, S, heads, D] by angles [B, S, D], halves paired."""
-    first, second = x.float().chunk(2, -1)
-    turned = torch.cat([-second, first], -1)
-    return (x.float() * cos[..., None, :] + turned * sin[..., None, :]).to(x.dtype)

@@ -166,7 +166,7 @@ def shape_of(found: Found, target_layers: int | None) -> EagleConfig:
             vocabulary=vocabulary,
             draft_vocabulary=said if reduced else None,
             eps=float(found.setting("rms_norm_eps")),
-            rope=_rope(found),
+            rope=rope_of(found.folder, found.settings),
             wide=found.wide,
             input_norm=not found.wide and "state_norm.weight" in found.tensors,
             fc_bias="fc.bias" in found.tensors,
@@ -218,13 +218,17 @@ def _layers(found: Found, outer: int, target_layers: int | None) -> tuple[int, .
     return layers
 
 
-def _rope(found: Found) -> Rope:
-    """Rotary positions, of kinds that mean the same on one axis."""
-    told = found.settings.get("rope_parameters") or found.settings.get("rope_scaling") or {}
-    theta = found.settings.get("rope_theta", told.get("rope_theta", 10_000.0))
+def rope_of(folder: Path, settings: Mapping[str, Any]) -> Rope:
+    """Rotary positions, of kinds that mean the same on one axis.
+
+    Raises:
+        ConfigError: of another kind.
+    """
+    told = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    theta = settings.get("rope_theta", told.get("rope_theta", 10_000.0))
     kind = told.get("rope_type", told.get("type", "default"))
     if "mrope_section" in told or kind not in {"default", "linear", "llama3"}:
-        raise found.wrong(f"rope {told} is not supported")
+        raise ConfigError(f"drafter checkpoint {folder}: rope {told} is not supported")
     if kind == "default":
         return Rope(theta=theta)
     if kind == "linear":

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import DynamicCache
 
 from mmspec.model.families.find import find_family
+from mmspec.model.turning import turning
 from mmspec.train.guards import GuardError
 from mmspec.train.packing import visible
 
@@ -37,10 +39,16 @@ class Captured:
     Attributes:
         hidden: layer -> [B, T, H].
         final: [B, T, H], normed, from which logits can be had.
+        keys, values: of the layer that was asked for, as its cache has them: turned,
+            [B, kv heads, T, D].
+        angles: cosines and sines of the target's rotation, float32 [B, T, D]; with keys.
     """
 
     hidden: Mapping[int, Tensor]
     final: Tensor
+    keys: Tensor | None = None
+    values: Tensor | None = None
+    angles: tuple[Tensor, Tensor] | None = None
 
 
 class FrozenTarget:
@@ -51,9 +59,13 @@ class FrozenTarget:
             ``Target`` (which replaces its attention).
         layers: decoder layers whose outputs are captured; -1 is what enters the first.
         autocast: run it in bfloat16 whatever its weights are.
+        keys: the layer whose keys and values are captured too; None: of none.
     """
 
-    def __init__(self, model: Any, layers: tuple[int, ...], *, autocast: bool = False) -> None:
+    def __init__(
+        self, model: Any, layers: tuple[int, ...], *, autocast: bool = False,
+        keys: int | None = None,
+    ) -> None:  # fmt: skip
         self.family = find_family(model)
         self.model: Any = model.eval().requires_grad_(False)
         self.layers = layers
@@ -61,8 +73,11 @@ class FrozenTarget:
         text = model.config.get_text_config()
         self.config: Any = text
         count: int = text.num_hidden_layers
-        if not layers or min(layers) < -1 or max(layers) >= count:
-            raise GuardError(f"feature layers {layers}: the target has layers 0 to {count - 1}")
+        asked = layers if keys is None else (*layers, keys)
+        if not asked or min(asked) < -1 or max(asked) >= count:
+            raise GuardError(f"feature layers {asked}: the target has layers 0 to {count - 1}")
+        self._keys = keys
+        self._turning = None if keys is None else turning(self.family.decoder, _head_dim(text))
 
     @property
     def device(self) -> torch.device:
@@ -88,14 +103,19 @@ class FrozenTarget:
             for layer in self.layers:
                 hook = following[layer + 1].register_forward_pre_hook(_keep(kept, layer))
                 stack.callback(hook.remove)
-            final = decoder(
+            told = decoder(
                 inputs_embeds=embeds,
                 attention_mask=masks(self.config, rows.sample),
                 position_ids=rows.positions,
-                use_cache=False,
+                past_key_values=None if self._keys is None else DynamicCache(),
+                use_cache=self._keys is not None,
                 **extra,
-            ).last_hidden_state
-        return Captured(kept, final)
+            )
+        if self._keys is None or self._turning is None:
+            return Captured(kept, told.last_hidden_state)
+        held = told.past_key_values.layers[self._keys]
+        turned = self._turning.angles(rows.positions)
+        return Captured(kept, told.last_hidden_state, held.keys, held.values, turned)
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
@@ -143,6 +163,11 @@ def _see(embeds: Tensor, rows: PackedRows, encoded: list[Encoded]) -> tuple[Tens
         embeds[placed.row, placed.start : placed.stop] = one.embeds.to(embeds.dtype)
         seen[placed.row, placed.start : placed.stop] = True
     return embeds, seen
+
+
+def _head_dim(text: Any) -> int:
+    dim: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return dim
 
 
 def _keep(kept: dict[int, Tensor], layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

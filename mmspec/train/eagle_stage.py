@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mmspec.train.capture import FrozenTarget
     from mmspec.train.drafter_loop import Crew
+    from mmspec.train.packing import PackedRows
     from mmspec.train.reading import Answers
 
 
@@ -55,7 +56,7 @@ class EagleStage:
     ) -> None:  # fmt: skip
         self.steps, self._course, self._crew = plan.course.steps, plan.course, crew
         self._target, self._keep = target, keep
-        self._lesson = Lesson(network, target, kept, plan.mix, look).to(target.device)
+        self._lesson = self._teach(network, target, kept, plan, look).to(target.device)
         self._wrapped: nn.Module = self._lesson
         if crew.size > 1:
             places = [torch.cuda.current_device()] if target.device.type == "cuda" else None
@@ -82,7 +83,7 @@ class EagleStage:
 
     def loss(self, step: int) -> StepLoss:
         """Of micro-batch ``step``, the same whenever it is asked for."""
-        rows = self._reader.rows(self._reader.members(step))
+        rows = self._micro_batch(step)
         self._lesson.train()
         with self._reader.autocast():
             loss, means, counts = self._wrapped(rows, self._target.read(rows))
@@ -93,6 +94,17 @@ class EagleStage:
         told = {name: first[name] for name in ("ce", "kl", "overlap", "mass")}
         told |= {f"right_{k + 1}": value for k, value in enumerate(means[:, 4].tolist())}
         return StepLoss(loss, rows.count, told)
+
+    def _teach(
+        self, network: nn.Module, target: FrozenTarget, kept: Tensor | None, plan: Plan,
+        look: Look | None,
+    ) -> Lesson:  # fmt: skip
+        """The network with its loss."""
+        return Lesson(network, target, kept, plan.mix, look)
+
+    def _micro_batch(self, number: int) -> PackedRows:
+        """The rows of a micro-batch, as they are learned from."""
+        return self._reader.rows(self._reader.members(number))
 
     @torch.no_grad()
     def trial(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ Axes: B rows, S slots, K steps, N slots that are learned from, V draft vocabular
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmspec.train import chain, guards, losses
 from mmspec.train.losses import Distance
-from mmspec.train.unroll import Body, Ground, ground, pick, unroll
+from mmspec.train.unroll import Body, Ground, Unrolled, ground, pick, unroll
 
 if TYPE_CHECKING:
     from mmspec.train.capture import Captured, FrozenTarget
@@ -60,8 +60,17 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compiled: bool = False
 
 
-class Network(Body, Protocol):
-    """A drafter's network as it is trained."""
+class Network(Protocol):
+    """A drafter's network as it is trained; one that ``unroll`` drafts with is a ``Body`` too."""
+
+    @property
+    def parallel(self) -> int:
+        """How many states it says at a slot."""
+        ...
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        """The watched layers' true features, each [..., E], as a state [..., H]."""
+        ...
 
     def logits(self, states: Tensor) -> Tensor:
         """Draft logits [N, V] of states [N, H]."""
@@ -103,8 +112,7 @@ class Lesson(nn.Module):
     def forward(self, rows: PackedRows, captured: Captured) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, means by step [K, len(COLUMNS)], and how many slots each step learned from [K]."""
         features = self._features(captured)
-        start = self._ground(rows, captured, features)
-        said, slots, valid = unroll(self._body, rows, start, self.mix.unroll)
+        said, slots, valid = self._unrolled(rows, captured, features, self.mix.unroll)
         valid = valid.flatten(1)
         where = valid[0].nonzero().squeeze(1)
         final = pick(captured.final, slots + 1).flatten(0, 1)
@@ -138,8 +146,7 @@ class Lesson(nn.Module):
         """
         features = self._features(captured)
         depth = self.mix.depth or self.mix.unroll
-        start = self._ground(rows, captured, features)
-        said, slots, valid = unroll(self._body, rows, start, depth)
+        said, slots, valid = self._unrolled(rows, captured, features, depth)
         following = rows.tokens.gather(1, (slots + 2).clamp(max=rows.tokens.shape[1] - 1))
         right = torch.zeros((len(said), *rows.tokens.shape), dtype=torch.bool, device=slots.device)
         row = torch.arange(len(slots), device=slots.device)[:, None].expand_as(slots)
@@ -161,10 +168,15 @@ class Lesson(nn.Module):
     def _body(self) -> Network:
         return cast("Network", self.network)
 
-    def _ground(self, rows: PackedRows, captured: Captured, features: list[Tensor]) -> Ground:
+    def _unrolled(
+        self, rows: PackedRows, captured: Captured, features: list[Tensor], steps: int
+    ) -> Unrolled:
+        """What the network says at the slots that are learned from, ``steps`` drafts in a row."""
         if self._look is None:
-            return ground(self._body, rows, features)
-        return self._look(rows, captured, features)
+            start = ground(cast("Body", self.network), rows, features)
+        else:
+            start = self._look(rows, captured, features)
+        return unroll(cast("Body", self.network), rows, start, steps)
 
     def _features(self, captured: Captured) -> list[Tensor]:
         """The watched layers, [B, T, H] each, in the network's own arithmetic."""

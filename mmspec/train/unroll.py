@@ -162,7 +162,7 @@ def attend(
         .masked_fill(~seen[:, None, None], -torch.inf)
     ]  # fmt: skip
     chain = [
-        tuple(_shift(part, len(later) - 1 - step).permute(0, 2, 1, 3)[:, :, None] for part in pair)
+        tuple(shift(part, len(later) - 1 - step).permute(0, 2, 1, 3)[:, :, None] for part in pair)
         for step, pair in enumerate(later)
     ]
     scores += [(asked * own_key).sum(-1, keepdim=True) for own_key, _ in chain]
@@ -174,7 +174,7 @@ def attend(
     return told.permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
-def _shift(rows: Tensor, places: int) -> Tensor:
+def shift(rows: Tensor, places: int) -> Tensor:
     """Rows [B, N, ...] moved towards the end; the first ones repeat."""
     places = min(places, rows.shape[1])
     if places == 0:
@@ -202,7 +202,7 @@ def unroll(body: Body, rows: PackedRows, start: Ground, steps: int) -> Unrolled:
     later, said = list[tuple[Tensor, Tensor]](), list[Tensor]()
     for step in range(0, steps, body.parallel):
         for before in said[step - body.parallel : step] if step else ():
-            states = _shift(before, 1)
+            states = shift(before, 1)
             bias = None if lift is None else lift(states, slots)
             query, key, value = body.project(tokens, states, positions, bias)
             later.append((key, value))
@@ -215,7 +215,7 @@ def _at_their_slots(said: Tensor, parallel: int) -> list[Tensor]:
     """A pass's states, p of [B, N, H], each at the slot it foretells from: j after its own."""
     if parallel == 1:
         return [said]
-    return [_shift(states, place) for place, states in enumerate(said.unbind(2))]
+    return [shift(states, place) for place, states in enumerate(said.unbind(2))]
 
 
 def pick(rows: Tensor, slots: Tensor) -> Tensor:

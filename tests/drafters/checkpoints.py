@@ -9,6 +9,9 @@ import torch
 from drafters.markov import HIDDEN, VOCABULARY
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mmspec.longctx.longspec_checkpoint import save_checkpoint as save_far
+from mmspec.longctx.longspec_config import LongspecConfig
+from mmspec.longctx.longspec_network import LongspecNetwork
 from mmspec.text.eagle_checkpoint import save_checkpoint
 from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
@@ -24,6 +27,13 @@ EAGLE = EagleConfig(
 )  # fmt: skip
 
 
+LONGSPEC = LongspecConfig(
+    hidden=24, target_hidden=HIDDEN, features=(0, 2), heads=4, kv_heads=2, head_dim=6,
+    intermediate=40, vocabulary=VOCABULARY, reads=1, cross_heads=4, target_kv_heads=2,
+    target_head_dim=8, span=40, window=2, direct=True, confidence=True,
+)  # fmt: skip
+
+
 def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
     """What the drafter at ``address`` must be told; ``parallel``: tokens it says a pass."""
     shape = msgspec.structs.replace(EAGLE, parallel=parallel)
@@ -32,6 +42,9 @@ def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "vision.vispec":
         save_seeing(folder, random_seeing(shape))
+        return {"path": str(folder), "floor": 1e-4, "least": 0.0}
+    if address == "longctx.longspec":
+        save_far(folder, random_far(LONGSPEC))
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "text.draft_model":
         save_language_model(folder)
@@ -54,6 +67,19 @@ def save_language_model(folder: Path, vocabulary: int = VOCABULARY, **options: o
             value.data.normal_(1.0 if "norm" in name else 0.0, 0.2)
     model.lm_head.weight.data *= 3
     model.save_pretrained(folder)
+
+
+def random_far(config: LongspecConfig, seed: int = 0) -> LongspecNetwork:
+    """A network of bounded memory, of some opinion."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = LongspecNetwork(config)
+        for name, value in network.named_parameters():
+            if "norm" in name:
+                value.data += 0.2 * torch.randn_like(value)
+            elif name == "head.weight":
+                value.data *= 3.0
+    return network
 
 
 def random_seeing(config: EagleConfig) -> VispecNetwork:

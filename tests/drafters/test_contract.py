@@ -10,7 +10,7 @@ import types
 import msgspec
 import numpy as np
 import pytest
-from drafters import checkpoints
+from drafters import checkpoints, kept
 from drafters.markov import (
     FACTS,
     MEDIA,
@@ -57,7 +57,8 @@ def build(request, tmp_path):
     address, parallel = request.param
     module = importlib.import_module(f"mmspec.{address}")
     options = checkpoints.options(address, tmp_path, parallel)
-    return lambda: module.build(module.Config(**options), FACTS)
+    known = kept.facts() if address.startswith("longctx.") else FACTS
+    return lambda: kept.keep(module.build(module.Config(**options), known))
 
 
 def same(one, other) -> bool:
@@ -67,6 +68,7 @@ def same(one, other) -> bool:
 
 def test_the_wings_hold_drafters():
     known = {"retrieval.suffix", "retrieval.recycling", "text.eagle", "text.draft_model"}
+    known |= {"longctx.longspec"}
     assert known <= set(addresses())
 
 
