@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmspec_kernels.triton_shared import LOG2E, LOWEST, absorb, multiply
+from mmspec_kernels.triton_shared import LOG2E, absorb, multiply, nothing
 
 
 @triton.jit
@@ -32,9 +32,7 @@ def chunk(  # type: ignore[no-untyped-def]
     there = (row < count)[:, None] & (d < dim)[None, :]
     q = tl.load(query + asked + d[None, :], mask=there, other=0.0)
     side = head.to(tl.int64) * head_stride
-    top = tl.full([tile], LOWEST, tl.float32)
-    total = tl.zeros([tile], tl.float32)
-    acc = tl.zeros([tile, wide], tl.float32)
+    top, total, acc = nothing(tile, wide)
     begin = past + tl.program_id(0) * tile // group - sliding + 1
     begin = tl.maximum(0, begin) // block * block
     end = tl.minimum(past + count, past + (tl.program_id(0) * tile + tile - 1) // group + 1)

@@ -14,11 +14,11 @@ from mmspec_kernels.triton_shared import (
     COLUMNS,
     LN2,
     LOG2E,
-    LOWEST,
     SLOT,
     TAIL,
     absorb,
     multiply,
+    nothing,
     portion,
 )
 
@@ -68,8 +68,7 @@ def prefix(  # type: ignore[no-untyped-def]
     d = tl.arange(0, wide)
     if window >= window_count:
         if part == 0:
-            first = (tl.program_id(0) - window_count * blocks) * tile
-            row = first + tl.arange(0, tile)
+            row = (tl.program_id(0) - window_count * blocks) * tile + tl.arange(0, tile)
             _keep(key, key_store, row, rows, head, total_rows, slots, kv_heads, dim, wide)
             _keep(value, value_store, row, rows, head, total_rows, slots, kv_heads, dim, wide)
         return
@@ -86,9 +85,7 @@ def prefix(  # type: ignore[no-untyped-def]
     there = (folded < reach)[:, None] & (d < dim)[None, :]
     q = tl.load(query + asked[:, None] * dim + d[None, :], mask=there, other=0.0)
     side = head.to(tl.int64) * slots * dim
-    top = tl.full([tile], LOWEST, tl.float32)
-    total = tl.zeros([tile], tl.float32)
-    acc = tl.zeros([tile, wide], tl.float32)
+    top, total, acc = nothing(tile, wide)
     for at in range(begin, end, block):
         n = at + tl.arange(0, block)
         inside = n < end

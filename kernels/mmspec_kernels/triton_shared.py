@@ -39,6 +39,13 @@ def multiply(left, right, total, widened: tl.constexpr):  # type: ignore[no-unty
 
 
 @triton.jit
+def nothing(rows: tl.constexpr, wide: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A running softmax that has seen no key: largest score, sum of shares, weighted sum."""
+    top = tl.full([rows], LOWEST, tl.float32)
+    return top, tl.zeros([rows], tl.float32), tl.zeros([rows, wide], tl.float32)
+
+
+@triton.jit
 def absorb(scores, values, top, total, acc, widened: tl.constexpr):  # type: ignore[no-untyped-def]
     """One more block of keys into a running softmax.
 
@@ -59,7 +66,7 @@ def absorb(scores, values, top, total, acc, widened: tl.constexpr):  # type: ign
 def portion(length, parts: tl.constexpr, least: tl.constexpr):  # type: ignore[no-untyped-def]
     """Keys in each part of a prefix of ``length`` keys; a multiple of ``least``.
 
-    There are at most ``parts`` parts. A function of the length alone, which is a function of the row's position: company in the
-    batch never moves a cut.
+    There are at most ``parts`` parts. A function of the length alone, which is one of the row's
+    position: company in the batch never moves a cut.
     """
     return tl.maximum(1, tl.cdiv(length, parts * least)) * least

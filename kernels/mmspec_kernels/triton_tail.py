@@ -15,13 +15,13 @@ from mmspec_kernels.triton_shared import (
     EXTRA,
     EXTRA_END,
     LOG2E,
-    LOWEST,
     OFFSET,
     SKIP,
     TAIL,
     WINDOW,
     absorb,
     multiply,
+    nothing,
     portion,
 )
 
@@ -101,9 +101,7 @@ def finish(  # type: ignore[no-untyped-def]
         return
     q = tl.load(query + asked, mask=there, other=0.0)
     side = head.to(tl.int64) * slots * dim
-    top = tl.full([tile], LOWEST, tl.float32)
-    total = tl.zeros([tile], tl.float32)
-    acc = tl.zeros([tile, wide], tl.float32)
+    top, total, acc = nothing(tile, wide)
     n = tl.arange(0, block)
     extra = tl.load(mine + EXTRA)
     extra_end = tl.load(mine + EXTRA_END)
