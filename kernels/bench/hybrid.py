@@ -13,11 +13,13 @@ quarters over the rounds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +88,14 @@ def hybrid(
     return run
 
 
-def dense(shape: Shape, store: torch.Tensor, context: int, nodes: int) -> Callable[[], object]:
-    """One call of torch's attention over context and tree with a mask over both, made before."""
+def dense(
+    shape: Shape, store: torch.Tensor, context: int, nodes: int, *, repeated: bool
+) -> Callable[[], object]:
+    """One call of torch's attention over context and tree with a mask over both, made before.
+
+    With ``repeated`` key heads are first copied for every query head, as transformers does where
+    there is a mask.
+    """
     query, _, _ = rows(shape, nodes, store.device)
     seen = store[:, None, :, : context + nodes]
     mask = torch.full((nodes, context + nodes), -1e30, dtype=shape.dtype, device=store.device)
@@ -99,9 +107,15 @@ def dense(shape: Shape, store: torch.Tensor, context: int, nodes: int) -> Callab
             above = (above - 1) // 2
             mask[node, context + above] = 0
     asked = query.transpose(0, 1)[None]
-    return lambda: F.scaled_dot_product_attention(
-        asked, seen[0], seen[1], attn_mask=mask, enable_gqa=True
-    )
+    group = shape.heads // shape.kv_heads
+
+    def run() -> object:
+        keys, values = seen.repeat_interleave(group, dim=2) if repeated else seen
+        return F.scaled_dot_product_attention(
+            asked, keys, values, attn_mask=mask, enable_gqa=not repeated
+        )
+
+    return run
 
 
 def rows(shape: Shape, count: int, device: torch.device) -> list[torch.Tensor]:
@@ -143,47 +157,51 @@ def ratio(took: dict[str, list[float]], over: str, under: str) -> dict[str, obje
 def on_cpu(rounds: int, model: str | None) -> dict[str, object]:
     """The two ratios for one layer, and for whole passes of a model where one is named."""
     found: dict[str, object] = {}
-    here = torch.device("cpu")
-    for context in (8192, 16384):
-        store = stored(SMALL, context, here)
+    for dtype, context in itertools.product((torch.bfloat16, torch.float32), (8192, 16384)):
+        shape = replace(SMALL, dtype=dtype)
+        store = stored(shape, context, torch.device("cpu"))
         arms: Arms = {
-            "1 node": hybrid(SMALL, [store], context, 1, grouped=True),
-            "16 nodes": hybrid(SMALL, [store], context, 16, grouped=True),
-            "1 row": hybrid(SMALL, [store], context, 1, grouped=False),
-            "dense mask": dense(SMALL, store, context, 16),
+            "1 node": hybrid(shape, [store], context, 1, grouped=True),
+            "16 nodes": hybrid(shape, [store], context, 16, grouped=True),
+            "1 row": hybrid(shape, [store], context, 1, grouped=False),
+            "dense": dense(shape, store, context, 16, repeated=False),
+            "dense, heads repeated": dense(shape, store, context, 16, repeated=True),
         }
         took = in_turn(arms, rounds)
-        found[f"{context}: 16 nodes over 1, bitwise"] = ratio(took, "16 nodes", "1 node")
-        found[f"{context}: 16 nodes over 1, near-tie"] = ratio(took, "16 nodes", "1 row")
-        found[f"{context}: dense mask over hybrid"] = ratio(took, "dense mask", "16 nodes")
+        about = f"{context} {str(dtype)[6:]}"
+        found[f"{about}: 16 nodes over 1, bitwise"] = ratio(took, "16 nodes", "1 node")
+        found[f"{about}: 16 nodes over 1, near-tie"] = ratio(took, "16 nodes", "1 row")
+        for name in ("dense", "dense, heads repeated"):
+            found[f"{about}: {name} over hybrid"] = ratio(took, name, "16 nodes")
     if model is not None:
-        for numerics in ("bitwise", "near-tie"):
-            took = in_turn(passes(model, 8192, numerics), rounds)
-            name = f"8192: 16 nodes over 1, whole pass of {model}, {numerics}"
+        for grouped in (True, False):
+            took = in_turn(passes(model, 8192, grouped=grouped), rounds)
+            level = "bitwise" if grouped else "near-tie"
+            name = f"8192: 16 nodes over 1, whole pass of {model}, {level}"
             found[name] = ratio(took, "16 nodes", "1 node")
     return found
 
 
-def passes(model: str, context: int, numerics: str) -> Arms:
+def passes(model: str, context: int, *, grouped: bool) -> Arms:
     """Whole forward passes of a model over a cache of random keys and values."""
     from mmspec.core.config import ModelConfig  # noqa: PLC0415  # only where a model is asked for
     from mmspec.model.batch import Batch  # noqa: PLC0415
     from mmspec.model.load import load_target  # noqa: PLC0415
 
-    target, _ = load_target(ModelConfig(path=model, numerics=numerics))
+    target, _ = load_target(ModelConfig(path=model, numerics="bitwise" if grouped else "near-tie"))
     cache = target.new_cache(context + 32, 32, 16)
     cache.store.normal_()
     arms: Arms = {}
     for name, nodes in (("1 node", 1), ("16 nodes", 16)):
-        layout = layout_of(context, nodes, grouped=numerics == "bitwise")
-        groups = (-1, ROWS) if numerics == "bitwise" else (1, nodes)
+        layout = layout_of(context, nodes, grouped=grouped)
+        groups = (-1, ROWS) if grouped else (1, nodes)
         batch = Batch(
             tokens=torch.zeros(len(layout.slots), dtype=torch.int64).view(groups),
             positions=torch.from_numpy(layout.position).view(groups),
             layout=layout,
             count=nodes,
         )
-        arms[name] = lambda batch=batch: target.forward(batch, cache)
+        arms[name] = partial(target.forward, batch, cache)
     return arms
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from mmspec_kernels import compiled, reference
+from mmspec_kernels import attention, compiled, reference
 from mmspec_kernels.layout import Window, split
 from steps import REACH, Step, dense, layout_of, rows, softmax, step
 
@@ -287,6 +288,14 @@ def test_kept_rows_move_up_in_order_whatever_the_overlap(dtype):
         to, where = torch.from_numpy(np.stack([first + np.arange(len(kept)), first + kept]))
         triton_attention.move_rows(moved, where.to(DEVICE), to.to(DEVICE))
         assert torch.equal(moved.cpu(), wanted)
+
+
+def test_rows_on_cuda_come_here_unless_they_are_float64():
+    def there(dtype):
+        return attention._twin(SimpleNamespace(is_cuda=True, dtype=dtype))
+
+    assert all(there(dtype) is triton_attention for dtype in triton_attention.TYPES)
+    assert there(torch.float64) is reference
 
 
 def test_what_the_kernels_do_not_know_is_refused():
