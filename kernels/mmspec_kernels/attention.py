@@ -3,20 +3,22 @@
 Tree attention is hybrid: the prefix part has no mask (the query heads of one key head are folded
 into the query axis), the tail part is per row, and the two are merged by log-sum-exp (natural
 logarithm) in float32. On CPU the prefix runs through the flash operator that returns log-sum-exp
-and the rest through ``compiled``; elsewhere ``reference`` serves until its twin lands.
+and the rest through ``compiled``; on CUDA in Triton (``triton_attention``); on other devices, and
+for float64 on CUDA, in plain torch (``reference``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from mmspec_kernels import compiled, reference
 from mmspec_kernels.stored import arithmetic, stored
 
 if TYPE_CHECKING:
-    import numpy as np
+    from types import ModuleType
 
     from mmspec_kernels.layout import ChunkLayout, Reading, TreeLayout
 
@@ -44,7 +46,8 @@ def tree_attention(
         [T, Hq, D]; padding rows are 0.
     """
     if query.device.type != "cpu":
-        return reference.tree_attention(query, key, value, store, layout, reading, scale)
+        twin = _twin(query)
+        return twin.tree_attention(query, key, value, store, layout, reading, scale)
     rows, heads, dim = query.shape
     compiled.store(
         stored(key), stored(value), layout.slots, layout.tail, stored(store[0]), stored(store[1])
@@ -111,7 +114,7 @@ def chunk_attention(
     if query.device.type != "cpu" or (sliding is not None and sliding < stop):
         first = 0 if sliding is None else max(0, start - sliding + 1)
         seen = store[:, :, layout.base + first : layout.base + stop]
-        return reference.chunk_attention(query, seen, start - first, sliding, scale)
+        return _twin(query).chunk_attention(query, seen, start - first, sliding, scale)
     asked = query.transpose(0, 1)[None]
     out, lse = _flash(asked, store[0:1, :, here], store[1:2, :, here], 0.0, True, scale=scale)
     if start == 0:
@@ -121,6 +124,34 @@ def chunk_attention(
     old, old_lse = _flash(folded, store[0:1, :, past], store[1:2, :, past], 0.0, False, scale=scale)
     old, old_lse = old.reshape(heads, count, dim), old_lse.reshape(heads, count)
     return reference.merge(out[0], lse[0], old, old_lse).to(query.dtype).transpose(0, 1)
+
+
+def move_rows(store: torch.Tensor, sources: np.ndarray, targets: np.ndarray) -> None:
+    """Copy slots of the store [L, 2, Hkv, S, D] to earlier ones, on its own device.
+
+    Args:
+        sources, targets: int64 [N], ascending; no target is past its source.
+    """
+    if store.device.type == "cpu":
+        raw = store.view(torch.uint16) if store.itemsize == 2 else store
+        compiled.move_rows(raw.numpy(), sources, targets)
+        return
+    to, where = torch.from_numpy(np.stack([targets, sources])).to(store.device)
+    if store.is_cuda:
+        from mmspec_kernels import triton_attention  # noqa: PLC0415  # only where CUDA is
+
+        triton_attention.move_rows(store, where, to)
+    else:
+        store[:, :, :, to] = store[:, :, :, where]
+
+
+def _twin(query: torch.Tensor) -> ModuleType:
+    """What stands for the CPU's compiled attention where these rows are."""
+    if not query.is_cuda or query.dtype == torch.float64:
+        return reference
+    from mmspec_kernels import triton_attention  # noqa: PLC0415  # only where CUDA is
+
+    return triton_attention
 
 
 def _prefix(

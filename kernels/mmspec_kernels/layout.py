@@ -10,7 +10,8 @@ as plain decoding of its own path would, whatever tree it stands in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,8 @@ class Reading:
         extra, extra_end: int64 [T], slots read one by one before the tail (where a sliding edge
             differs from row to row).
         skip: int32 [T], leading tail keys out of a sliding window.
+        sliding: keys a row sees back, itself included; None: all.
+        placed: by device, what kernels there made of this reading.
     """
 
     windows: tuple[Window, ...]
@@ -61,6 +64,8 @@ class Reading:
     extra: np.ndarray
     extra_end: np.ndarray
     skip: np.ndarray
+    sliding: int | None
+    placed: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ class TreeLayout:
             extra=self.base + np.minimum(first_seen, shared),
             extra_end=self.base + shared if sliding is not None else self.base,
             skip=np.maximum(first_seen - parts, 0).astype(np.int32),
+            sliding=sliding,
         )
 
 

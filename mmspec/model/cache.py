@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from mmspec_kernels.compiled import move_rows
+from mmspec_kernels.attention import move_rows
 
 from mmspec.core.errors import CacheFullError
 from mmspec.core.sequence import UNSHARED, Prefix
@@ -130,7 +130,7 @@ class KVCache:
         extent = self._extents[id]
         if len(kept) and kept[-1] != len(kept) - 1:  # otherwise they lie where they belong
             first = extent.base + extent.used
-            self._move(first + kept, first + np.arange(len(kept)))
+            move_rows(self.store, first + kept, first + np.arange(len(kept)))
         extent.used += len(kept)
 
     def free(self, id: str) -> None:
@@ -193,16 +193,6 @@ class KVCache:
         self.store[:, :, :, target.base : target.base + length] = self.store[
             :, :, :, source.base : source.base + length
         ]
-
-    def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
-        if self.store.device.type == "cpu":
-            raw = self.store.view(torch.uint16) if self.store.itemsize == 2 else self.store
-            move_rows(raw.numpy(), sources, targets)
-        else:
-            source = torch.as_tensor(sources, device=self.store.device)
-            self.store[:, :, :, torch.as_tensor(targets, device=self.store.device)] = self.store[
-                :, :, :, source
-            ]
 
     def _gap(self, room: int) -> int | None:
         """Base of the first gap of ``room`` slots, or None."""

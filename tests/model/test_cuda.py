@@ -1,4 +1,4 @@
-"""The same promises on a GPU, through the torch reference kernels."""
+"""The same promises on a GPU, through the Triton kernels."""
 
 from __future__ import annotations
 
