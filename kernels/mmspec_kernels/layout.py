@@ -54,7 +54,6 @@ class Reading:
         extra, extra_end: int64 [T], slots read one by one before the tail (where a sliding edge
             differs from row to row).
         skip: int32 [T], leading tail keys out of a sliding window.
-        sliding: keys a row sees back, itself included; None: all.
         placed: by device, what kernels there made of this reading.
     """
 
@@ -64,7 +63,6 @@ class Reading:
     extra: np.ndarray
     extra_end: np.ndarray
     skip: np.ndarray
-    sliding: int | None
     placed: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -128,7 +126,6 @@ class TreeLayout:
             extra=self.base + np.minimum(first_seen, shared),
             extra_end=self.base + shared if sliding is not None else self.base,
             skip=np.maximum(first_seen - parts, 0).astype(np.int32),
-            sliding=sliding,
         )
 
 

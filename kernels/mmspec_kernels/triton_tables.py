@@ -48,6 +48,8 @@ def _placed(layout: TreeLayout, reading: Reading, device: torch.device) -> Table
     }  # fmt: skip
     for name, column in columns.items():
         rows[:, getattr(triton_shared, name).value] = column
+    # Rounded up, so that few kernels are compiled.
+    most, step = int((reading.extra_end - reading.extra).max(initial=0)), tail_width(layout.reach)
     # One copy for all of them: they are small, and each copy waits for the device to listen.
     parts = [rows, layout.path, windows]
     flat = torch.from_numpy(np.concatenate([part.ravel() for part in parts])).to(device)
@@ -57,5 +59,5 @@ def _placed(layout: TreeLayout, reading: Reading, device: torch.device) -> Table
         path=cut[1].view(layout.path.shape),
         windows=cut[2].view(-1, 3),
         longest=max((w.stop - w.start for w in reading.windows), default=0),
-        extras=tail_width(layout.reach) if reading.sliding is not None else 0,
+        extras=-(-most // step) * step,
     )

@@ -104,7 +104,6 @@ def shared(layout: TreeLayout | ChunkLayout) -> Reading:
         extra=layout.base,
         extra_end=layout.base,
         skip=np.zeros(len(window), np.int32),
-        sliding=None,
     )
 
 
