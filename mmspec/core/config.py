@@ -35,7 +35,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     step_tokens: int = 512  # rows of one step: tree nodes and prefill tokens together
     chunk: int = 256  # prefill grid; bits of a prompt's keys depend on it, so it never varies
     max_nodes: int = 16  # nodes of one verified tree, root included
-    max_depth: int = 12
+    max_depth: int = 16
     tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
     enough: float = 2.5  # tokens promised by free guesses for which no model is asked to draft
     prefix_cache: bool = True
