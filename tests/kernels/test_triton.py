@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmspec_kernels import attention, compiled, reference
+from mmspec_kernels import attention, reference
 from mmspec_kernels.layout import Window, split
 from steps import REACH, Step, dense, layout_of, rows, softmax, step
 
@@ -270,24 +270,6 @@ def test_prefill_chunks(dtype, sliding):
             allowed &= there > here - sliding
         wanted = softmax(query.double(), seen.double(), allowed, dim**-0.5)
         torch.testing.assert_close(out.double().cpu(), wanted, **NEAR[dtype])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kept_rows_move_up_in_order_whatever_the_overlap(dtype):
-    dice = np.random.default_rng(0)
-    for _ in range(4):
-        kept = np.flatnonzero(dice.random(int(dice.integers(2, 18))) < dice.random())
-        if len(kept) == 0:
-            continue
-        store = torch.randn(2, 2, 2, 30, 12).to(dtype)
-        first = int(dice.integers(0, 10))
-        wanted = store.clone()
-        raw = wanted.view(torch.uint16) if dtype == torch.bfloat16 else wanted
-        compiled.move_rows(raw.numpy(), first + kept, first + np.arange(len(kept)))
-        moved = store.to(DEVICE)
-        to, where = torch.from_numpy(np.stack([first + np.arange(len(kept)), first + kept]))
-        triton_attention.move_rows(moved, where.to(DEVICE), to.to(DEVICE))
-        assert torch.equal(moved.cpu(), wanted)
 
 
 def test_rows_on_cuda_come_here_unless_they_are_float64():
