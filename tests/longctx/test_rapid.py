@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from drafters.checkpoints import EXCERPTS, save_language_model
-from drafting import Random
+from drafting import Random, random_tree
 from ranking import Noise, Shared, pieces
 from running import engine, reported, run
+from transformers import LlamaForCausalLM
 
 from mmspec.core.drafter import Budget, Observation
 from mmspec.core.errors import BadRequestError, ConfigError
 from mmspec.core.request import Media, Prompt, Request, Sampling, Speculation
 from mmspec.core.sequence import Sequence
+from mmspec.core.tree import TokenTree
 from mmspec.longctx import rapid
 from mmspec.longctx.excerpt import excerpt
 from mmspec.text import draft_model
@@ -145,12 +147,12 @@ def test_an_excerpt_is_read_while_the_prompt_is(target, folder):
     loop.submit(Request("a", prompts(290)["290"], GREEDY))
     loop.step()
     (memory,) = mind._memories._held.values()
-    assert memory.reading is not None
-    deadline = time.monotonic() + 30
-    while not memory.reading.over and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert memory.reading.over
+    if memory.reading is not None:
+        assert memory.reading.advance(30)
     assert memory.sequence.pending > 100
+    loop.step()
+    assert memory.lead is not None
+    loop.close()
 
 
 def test_itself_reads_piece_by_piece_in_the_engines_thread(target, monkeypatch):
@@ -229,6 +231,45 @@ def test_lengths_and_models_that_do_not_fit_are_refused(target, folder, options,
 
 
 # Transfer
+
+
+def test_laws_are_what_transformers_says_after_the_excerpt_and_each_path(target, folder):
+    """Also behind the committed answer, and for trees of any shape, whoever made them."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    mind, one, dice = drafter(target, folder), sequence("a", 230), np.random.default_rng(0)
+    lead = excerpt(one.tokens, mind._spelt, Shared(), mind._measures)
+    for size in (1, 2, 9, 40):
+        tree = random_tree(dice, int(one.tokens[-1]), Budget(size, 6), 150)
+        mind.draft([one], [Budget(int(dice.integers(1, 9)), 4)])
+        told, laws = mind.laws(one, tree)
+        assert np.array_equal(told.tokens, tree.tokens)
+        for node in range(len(tree)):
+            path, above = [], node
+            while above > 0:
+                path.append(int(tree.tokens[above]))
+                above = int(tree.parents[above])
+            text = torch.from_numpy(np.array([*lead, *one.output, *path[::-1]]))
+            with torch.no_grad():
+                want = model(input_ids=text[None], use_cache=False).logits[0, -1]
+            np.testing.assert_allclose(laws[node], want.float().numpy(), atol=2e-3)
+        one.extend(dice.integers(1, 150, 5))
+        one.cached = len(one) - 1
+
+
+def test_laws_end_where_it_cannot_read(target, folder):
+    """What the target may say and the small model does not know: cut, and no law after it."""
+    facts = replace(known(target, Shared()), media_tokens=frozenset({7}))
+    mind = rapid.build(rapid.Config(path=str(folder), **EXCERPTS), facts)
+    one = sequence("a", 230)
+    root = int(one.tokens[-1])
+    parents = np.array([-1, 0, 1, 2, 0], np.int32)
+    tokens = np.array([root, 3, 7, 4, 5])
+    told, laws = mind.laws(one, TokenTree(tokens, parents, np.zeros(5, np.float32), parents))
+    assert told.tokens.tolist() == [root, 3, 5]
+    assert laws.shape == (3, tiny.VOCABULARY)
+    one.extend(np.array([7]))
+    told, laws = mind.laws(one, TokenTree.chain(np.array([7, 3])))
+    assert (len(told), laws) == (1, None)
 
 
 def tilted(target, folder, eta, sampling=NOISY, asked=None, beside=(), **options):
