@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mmspec.core.errors import BadRequestError, ConfigError
 from mmspec.core.request import Media, Prompt, Request, Sampling, Speculation
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
+from mmspec.engine.build import RANKER, build_drafters
 from mmspec.longctx import rapid
 from mmspec.longctx.excerpt import excerpt
 from mmspec.text import draft_model
@@ -228,6 +231,18 @@ def test_lengths_and_models_that_do_not_fit_are_refused(target, folder, options,
         rapid.build(config, facts)
     with pytest.raises(ConfigError, match="rank"):
         rapid.build(rapid.Config(), target.facts)
+
+
+def test_the_engine_hands_the_ranker_over_to_those_who_may_read_long_texts(
+    target, folder, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, RANKER, SimpleNamespace(Lexical=Shared))
+    facts = replace(target.facts, pieces=pieces(tiny.VOCABULARY))
+    options = {"path": str(folder), **EXCERPTS}
+    made = build_drafters({"longctx": {"rapid": options}}, facts)
+    assert type(made[ADDRESS]._ranker) is Shared
+    monkeypatch.setitem(sys.modules, RANKER, None)  # nobody else pays for it
+    assert build_drafters({"retrieval": {"suffix": {}}}, facts).keys() == {"retrieval.suffix"}
 
 
 # Transfer
