@@ -62,38 +62,32 @@ class Panel:
                 cast("Borrower", drafter).borrow(Keys(cache))
 
     def route(self, request: Request, transfer: bool) -> Route:
-        """Who watches a request, and whose law tilts the target's where it asks for that.
+        """Who watches a request, and how far its text is to be tilted.
 
         Args:
-            transfer: whether requests may ask for it.
+            transfer: whether requests may ask for that.
 
         Raises:
             BadRequestError: it asks for a transfer that it cannot have.
         """
-        name, off, _ = choose(request, self.addresses)
-        off = dict(off)
-        for address, drafter in self._drafters.items():
-            if self._named(address, request) and address not in off:
-                why = drafter.declines(request) if isinstance(drafter, Selective) else None
-                off |= {} if why is None else {address: why}
-        eta = request.speculation.transfer
-        if eta is not None:
+        route = self._watched(request)
+        if route.eta is not None:
             param = "speculation.transfer"
             if not transfer:
                 raise BadRequestError("this server allows no transfer (engine.transfer)", param)
-            if self._teacher(request, off) is None:
-                reasons = "; ".join(f"{address}: {why}" for address, why in off.items())
+            if self._teacher(request) is None:
+                reasons = "; ".join(f"{address}: {why}" for address, why in route.off.items())
                 raise BadRequestError(f"no drafter has a law to transfer ({reasons})", param)
-        return Route(name, off, eta)
+        return route
 
     def ready(self, sequence: Sequence) -> bool:
         """Whether the next step need not wait for the drafter whose law is transferred."""
         if sequence.request.speculation.transfer is None or sequence.pending > 1:
             return True
-        teacher = self._teacher(sequence.request, {})
+        teacher = self._teacher(sequence.request)
         try:
-            return teacher is None or teacher.ready(sequence)
-        except Exception:  # noqa: BLE001  # a drafter may fail in any way; its laws will tell
+            return teacher is None or teacher[1].ready(sequence)
+        except Exception:  # noqa: BLE001  # a drafter may fail in any way; ``laws`` will tell
             return True
 
     def laws(
@@ -109,10 +103,10 @@ class Panel:
             if sequence.request.speculation.transfer is None:
                 told.append((tree, None))
                 continue
-            teacher = self._teacher(sequence.request, tallies[sequence.id].off)
-            if teacher is None:
+            teacher = self._teacher(sequence.request)
+            if teacher is None or teacher[0] in tallies[sequence.id].off:
                 raise EngineFaultError("the drafter whose law was to be transferred has failed")
-            told.append(teacher.laws(sequence, tree))
+            told.append(teacher[1].laws(sequence, tree))
         return [tree for tree, _ in told], [said for _, said in told]
 
     def draft(
@@ -239,15 +233,23 @@ class Panel:
         asked = request.speculation
         return asked.enabled and (asked.drafters is None or address in asked.drafters)
 
-    def _teacher(self, request: Request, off: Mapping[str, str]) -> Teacher | None:
-        """The first drafter with laws that watches a request."""
+    def _watched(self, request: Request) -> Route:
+        """By whom, as the rules and the drafters themselves have it: a function of the request."""
+        name, off, _ = choose(request, self.addresses)
+        off = dict(off)
         for address, drafter in self._drafters.items():
-            if (
-                self._named(address, request)
-                and address not in off
-                and isinstance(drafter, Teacher)
-            ):
-                return drafter
+            if self._named(address, request) and address not in off:
+                why = drafter.declines(request) if isinstance(drafter, Selective) else None
+                off |= {} if why is None else {address: why}
+        return Route(name, off, request.speculation.transfer)
+
+    def _teacher(self, request: Request) -> tuple[str, Teacher] | None:
+        """Whose law a request's text is tilted by: the first drafter with laws that watches it."""
+        off = self._watched(request).off
+        for address, drafter in self._drafters.items():
+            watches = self._named(address, request) and address not in off
+            if watches and isinstance(drafter, Teacher):
+                return address, drafter
         return None
 
     def _silence(
