@@ -69,6 +69,9 @@ class Excerpts(Memories):
         self._held[sequence.id] = made
         return made
 
+    def note(self, memory: Memory) -> None:
+        """Nothing rests when a text ends: an excerpt is of one question."""
+
     def forget(self, id: str) -> None:
         """Give the slots back, once nobody writes to them; unknown ids are fine."""
         self.sweep()

@@ -25,6 +25,7 @@ from mmspec.core.tree import TokenTree
 from mmspec.engine.build import RANKER, build_drafters
 from mmspec.longctx import rapid
 from mmspec.longctx.excerpt import excerpt
+from mmspec.model.cache import prefix_of
 from mmspec.text import draft_model
 
 GREEDY = Sampling(temperature=0.0, max_tokens=40)
@@ -188,6 +189,29 @@ def test_memory_is_a_constant_and_long_answers_go_on(target, folder):
         one.extend(dice.integers(1, 150, 4))
         one.cached = len(one) - 1
     assert len(one.output) > 3 * 128
+
+
+def test_an_excerpt_serves_no_other_question(target, folder):
+    """Two prompts that begin the same way: the second's trees are those of its own excerpt."""
+    texts = [np.random.default_rng(0).integers(1, 150, 230) for _ in range(2)]
+    texts[1][-20:] = np.random.default_rng(1).integers(1, 150, 20)
+    known, fresh = drafter(target, folder), drafter(target, folder)
+    told = []
+    for place, text, minds in ((0, texts[0], [known]), (1, texts[1], [known, fresh])):
+        for mind in minds:
+            shared = prefix_of(Prompt(text), 32)
+            one = Sequence(Request(str(place), Prompt(text), GREEDY), 0, 0, shared)
+            for cached in (*range(32, 230, 32), 229):
+                one.cached = cached
+                mind.observe([one], NOTHING)
+            told.append(mind.draft([one], [Budget(12, 5)])[0])
+            for _ in range(40):
+                one.extend(np.array([3]))
+                one.cached += 1
+                mind.observe([one], NOTHING)
+            mind.forget(one.id)
+            assert mind._memories.cache.used == 0
+    assert np.array_equal(told[1].tokens, told[2].tokens)
 
 
 def test_who_finds_no_room_is_silent_until_there_is(target, folder):
