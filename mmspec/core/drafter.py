@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Sequence as ListOf
 
     import torch
@@ -61,7 +61,7 @@ class Facts:
         stop_tokens: ids that end a text; nothing is drafted below them. A request may add to them
             or ignore them: ask ``mmspec.core.stops.Stops``.
         model: the target itself, for drafters that share its weights (None in tests).
-        ranker: what finds the passages of a long prompt that have to do with its question.
+        ranker: makes what finds the passages of a long text that have to do with a question.
         pieces: the bytes of every token id; empty where no tokenizer is known.
     """
 
@@ -70,7 +70,7 @@ class Facts:
     media_tokens: frozenset[int] = frozenset()
     stop_tokens: frozenset[int] = frozenset()
     model: object | None = None
-    ranker: Ranker | None = None
+    ranker: Callable[[], Ranker] | None = None
     pieces: ListOf[bytes] = ()
 
 

@@ -47,8 +47,7 @@ def build_drafters(
     Raises:
         ConfigError: no drafter lives at an address, or it does not know an option.
     """
-    if "longctx" in tables:
-        facts = replace(facts, ranker=facts.ranker or build_ranker())
+    facts = replace(facts, ranker=facts.ranker or build_ranker)
     return {
         f"{wing}.{name}": build_drafter(f"{wing}.{name}", options, facts)
         for wing, drafters in tables.items()

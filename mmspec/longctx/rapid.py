@@ -202,4 +202,4 @@ def build(config: Config, facts: Facts) -> Rapid:
         model = target
     else:
         raise ConfigError(f"drafter {ADDRESS}: no model at path, and no target to draft for itself")
-    return Rapid(config, facts, model, facts.ranker)
+    return Rapid(config, facts, model, facts.ranker())

@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 def known(target, ranker):
-    return replace(target.facts, ranker=ranker, pieces=pieces(tiny.VOCABULARY))
+    return replace(target.facts, ranker=lambda: ranker, pieces=pieces(tiny.VOCABULARY))
 
 
 def drafter(target, path, ranker=None, **options):
@@ -257,9 +257,7 @@ def test_lengths_and_models_that_do_not_fit_are_refused(target, folder, options,
         rapid.build(rapid.Config(), target.facts)
 
 
-def test_the_engine_hands_the_ranker_over_to_those_who_may_read_long_texts(
-    target, folder, monkeypatch
-):
+def test_the_engine_hands_the_ranker_over_to_those_who_read_long_texts(target, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, RANKER, SimpleNamespace(Lexical=Shared))
     facts = replace(target.facts, pieces=pieces(tiny.VOCABULARY))
     options = {"path": str(folder), **EXCERPTS}
