@@ -40,6 +40,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     enough: float = 2.5  # tokens promised by free guesses for which no model is asked to draft
     prefix_cache: bool = True
     pinned_bytes: int = 1 << 30  # keys and values of documents that outlive other prompts
+    transfer: bool = False  # whether a request may have a drafter's law tilt the target's: lossy
     picture_cache_bytes: int = 256 << 20  # features of pictures kept; 0: shared between no requests
 
     @property

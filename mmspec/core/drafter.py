@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Sequence as ListOf
 
     import torch
 
+    from mmspec.core.ranker import Ranker
+    from mmspec.core.request import Request
     from mmspec.core.sequence import Sequence
     from mmspec.core.tree import TokenTree
 
@@ -59,6 +61,8 @@ class Facts:
         stop_tokens: ids that end a text; nothing is drafted below them. A request may add to them
             or ignore them: ask ``mmspec.core.stops.Stops``.
         model: the target itself, for drafters that share its weights (None in tests).
+        ranker: makes what finds the passages of a long text that have to do with a question.
+        pieces: the bytes of every token id; empty where no tokenizer is known.
     """
 
     vocabulary: int
@@ -66,6 +70,8 @@ class Facts:
     media_tokens: frozenset[int] = frozenset()
     stop_tokens: frozenset[int] = frozenset()
     model: object | None = None
+    ranker: Callable[[], Ranker] | None = None
+    pieces: ListOf[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +188,33 @@ class Borrower(Drafter, Protocol):
 
     def borrow(self, keys: Keys) -> None:
         """Take the view of the engine's store; called once, before anything else."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A drafter that is not for every request."""
+
+    def declines(self, request: Request) -> str | None:
+        """Why it does not watch a request, for the report; None: it does. Asked once."""
+        ...
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A drafter whose law may be transferred to the target's (``mmspec.core.transfer``)."""
+
+    def ready(self, sequence: Sequence) -> bool:
+        """Whether its laws can be had without waiting; it may look twice, a moment apart."""
+        ...
+
+    def laws(self, sequence: Sequence, tree: TokenTree) -> tuple[TokenTree, np.ndarray | None]:
+        """What it would say after every node of a tree: logits float32 [N, V], -inf for never.
+
+        The tree comes back without the nodes that it cannot read. None, with the root alone:
+        it cannot read the root. Both depend on the text alone, not on the tree.
+
+        Raises:
+            EngineFaultError: it has no law for this text, and never will.
+        """
         ...

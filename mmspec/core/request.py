@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_SEED = 2**63 - 1
+MAX_TRANSFER = 20.0  # beyond it the tilt overshoots the drafter's own law
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
@@ -98,13 +99,18 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one request says about speculation; nothing here changes the text that comes out."""
+    """What one request says about speculation.
+
+    Nothing here changes the text that comes out, but for ``transfer``: then it has the law of
+    ``mmspec.core.transfer``, not the target's own, and the report says so.
+    """
 
     enabled: bool = True
     drafters: tuple[str, ...] | None = None  # addresses such as "retrieval.suffix"; None: all
     max_nodes: int | None = None  # nodes of a tree, root included; None: the server's budget
     max_depth: int | None = None
     report: bool = False
+    transfer: float | None = None  # how far a drafter's law tilts the target's; 0: not at all
 
     def check(self) -> None:
         """Refuse budgets that make no tree.
@@ -116,6 +122,10 @@ class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             value = getattr(self, name)
             if value is not None and not 1 <= value <= 1024:
                 raise BadRequestError(f"{name} must be between 1 and 1024", f"speculation.{name}")
+        if self.transfer is not None and not 0.0 <= self.transfer <= MAX_TRANSFER:
+            raise BadRequestError(
+                f"transfer must be between 0 and {MAX_TRANSFER:g}", "speculation.transfer"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,8 @@ class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``tau`` is tokens emitted per target pass after prefill, the bonus token included: 1.0 is plain
     decoding. ``accepted`` excludes the bonus. ``log`` is kept for requests that ask for a report.
+    ``rag_mode`` says what a drafter that reads excerpts may do: ``lossless``, guess alone;
+    ``transfer``, tilt the target's law by ``eta``.
     """
 
     rounds: int = 0
@@ -193,6 +205,8 @@ class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
     off_reasons: dict[str, str] = {}  # address -> why it did not speak
     route: str = ""  # who was chosen to watch: vision, text, "text, blind", asked or off
     lossless: bool = True
+    rag_mode: Literal["lossless", "transfer"] = "lossless"
+    eta: float = 0.0
     log: RoundLog | None = None
 
 

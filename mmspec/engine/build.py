@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from mmspec.core.config import Config
     from mmspec.core.drafter import Drafter, Facts
+    from mmspec.core.ranker import Ranker
     from mmspec.model.processor import Processor
 
 WINGS = ("text", "vision", "longctx", "retrieval")
+RANKER = "mmspec.retrieval.lexical"
 
 
 def build(config: Config) -> tuple[Engine, Processor]:
@@ -30,7 +33,8 @@ def build(config: Config) -> tuple[Engine, Processor]:
         ConfigError: something the configuration names does not exist or does not fit.
     """
     target, processor = load_target(config.model)
-    engine = Engine(target, config.engine, build_drafters(config.drafters, target.facts))
+    facts = replace(target.facts, pieces=processor.pieces)
+    engine = Engine(target, config.engine, build_drafters(config.drafters, facts))
     warm(engine)
     return engine, processor
 
@@ -43,11 +47,18 @@ def build_drafters(
     Raises:
         ConfigError: no drafter lives at an address, or it does not know an option.
     """
+    facts = replace(facts, ranker=facts.ranker or build_ranker)
     return {
         f"{wing}.{name}": build_drafter(f"{wing}.{name}", options, facts)
         for wing, drafters in tables.items()
         for name, options in drafters.items()
     }
+
+
+def build_ranker() -> Ranker:
+    """What ranks passages, by address like a drafter: wings do not know each other."""
+    ranker: Ranker = importlib.import_module(RANKER).Lexical()
+    return ranker
 
 
 def build_drafter(address: str, options: Mapping[str, object], facts: Facts) -> Drafter:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mmspec.core.drafter import Budget, Needs, Remembers, part
+from mmspec.core.drafter import Budget, Needs, Remembers, Selective, Teacher, part
+from mmspec.core.errors import BadRequestError, EngineFaultError
 from mmspec.core.fuse import fuse
 from mmspec.core.tree import TokenTree
+from mmspec.engine.router import Route, choose
 from mmspec.model.keys import Keys
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Borrower, Drafter, Observation
+    from mmspec.core.request import Request
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
     from mmspec.model.cache import KVCache
@@ -57,6 +60,54 @@ class Panel:
             self.needs = self.needs.join(drafter.needs)
             if drafter.needs.keys and cache is not None:
                 cast("Borrower", drafter).borrow(Keys(cache))
+
+    def route(self, request: Request, transfer: bool) -> Route:
+        """Who watches a request, and how far its text is to be tilted.
+
+        Args:
+            transfer: whether requests may ask for that.
+
+        Raises:
+            BadRequestError: it asks for a transfer that it cannot have.
+        """
+        route = self._watched(request)
+        if route.eta is not None:
+            param = "speculation.transfer"
+            if not transfer:
+                raise BadRequestError("this server allows no transfer (engine.transfer)", param)
+            if self._teacher(request) is None:
+                reasons = "; ".join(f"{address}: {why}" for address, why in route.off.items())
+                raise BadRequestError(f"no drafter has a law to transfer ({reasons})", param)
+        return route
+
+    def ready(self, sequence: Sequence) -> bool:
+        """Whether the next step need not wait for the drafter whose law is transferred."""
+        if sequence.request.speculation.transfer is None or sequence.pending > 1:
+            return True
+        teacher = self._teacher(sequence.request)
+        try:
+            return teacher is None or teacher[1].ready(sequence)
+        except Exception:  # noqa: BLE001  # a drafter may fail in any way; ``laws`` will tell
+            return True
+
+    def laws(
+        self, sequences: ListOf[Sequence], trees: ListOf[TokenTree], tallies: Mapping[str, Tally]
+    ) -> tuple[list[TokenTree], list[np.ndarray | None]]:
+        """Where a request asks for transfer: the tree as far as the drafter reads it, and its laws.
+
+        Raises:
+            EngineFaultError: there are no laws to be had: the text must not go on without.
+        """
+        told: list[tuple[TokenTree, np.ndarray | None]] = []
+        for sequence, tree in zip(sequences, trees, strict=True):
+            if sequence.request.speculation.transfer is None:
+                told.append((tree, None))
+                continue
+            teacher = self._teacher(sequence.request)
+            if teacher is None or teacher[0] in tallies[sequence.id].off:
+                raise EngineFaultError("the drafter whose law was to be transferred has failed")
+            told.append(teacher[1].laws(sequence, tree))
+        return [tree for tree, _ in told], [said for _, said in told]
 
     def draft(
         self, sequences: ListOf[Sequence], budgets: ListOf[Budget], tallies: Mapping[str, Tally]
@@ -175,10 +226,31 @@ class Panel:
         return bool(getattr(drafter, "runs_model", False))
 
     def _may(self, address: str, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
-        asked = sequence.request.speculation
-        if not asked.enabled or address in tallies[sequence.id].off:
-            return False
-        return asked.drafters is None or address in asked.drafters
+        return self._named(address, sequence.request) and address not in tallies[sequence.id].off
+
+    @staticmethod
+    def _named(address: str, request: Request) -> bool:
+        asked = request.speculation
+        return asked.enabled and (asked.drafters is None or address in asked.drafters)
+
+    def _watched(self, request: Request) -> Route:
+        """By whom, as the rules and the drafters themselves have it: a function of the request."""
+        name, off, _ = choose(request, self.addresses)
+        off = dict(off)
+        for address, drafter in self._drafters.items():
+            if self._named(address, request) and address not in off:
+                why = drafter.declines(request) if isinstance(drafter, Selective) else None
+                off |= {} if why is None else {address: why}
+        return Route(name, off, request.speculation.transfer)
+
+    def _teacher(self, request: Request) -> tuple[str, Teacher] | None:
+        """Whose law a request's text is tilted by: the first drafter with laws that watches it."""
+        off = self._watched(request).off
+        for address, drafter in self._drafters.items():
+            watches = self._named(address, request) and address not in off
+            if watches and isinstance(drafter, Teacher):
+                return address, drafter
+        return None
 
     def _silence(
         self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], error: Exception

@@ -15,13 +15,12 @@ from mmspec.core.logprobs import logprobs
 from mmspec.core.request import Delta
 from mmspec.core.sequence import Sequence
 from mmspec.core.stopwatch import Stopwatch
-from mmspec.core.verify import verify
 from mmspec.engine.admit import check_request
 from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
 from mmspec.engine.fault import public
 from mmspec.engine.flight import Flight
-from mmspec.engine.router import choose
+from mmspec.engine.judge import judge
 from mmspec.engine.scheduler import Scheduler
 from mmspec.engine.score import score
 from mmspec.engine.settle import observation, reading
@@ -66,7 +65,7 @@ class Engine:
         self._stats = EngineStats()
         self.drafting = Stopwatch()
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
-        self.scheduler = Scheduler(config, self._admit, self.encoder.ready)
+        self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
         scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
@@ -96,7 +95,7 @@ class Engine:
         seed = secrets.randbits(63) if asked is None else asked
         prefix = prefix_of(request.prompt, self.config.grid, request.tenant)
         choices = [Sequence(request, choice, seed, prefix) for choice in range(request.sampling.n)]
-        route = choose(request, self.panel.addresses)
+        route = self.panel.route(request, self.config.transfer)
         flights = [
             Flight(
                 sequence, Tally(self.panel.addresses, request.speculation.report, route),
@@ -208,6 +207,7 @@ class Engine:
             ]
             with self.drafting:
                 trees = self.panel.draft(sequences, budgets, self._tallies())
+                trees, laws = self.panel.laws(sequences, trees, self._tallies())
             batch = pack_trees(
                 sequences, trees, self.cache,
                 reach=self._reach,
@@ -216,7 +216,7 @@ class Engine:
             )  # fmt: skip
             output = self._forward(batch)
             assert output.logits is not None
-            verdict = verify(trees, output.logits, sequences, self.target.facts.stop_tokens)
+            verdict = judge(trees, output.logits, sequences, self.target.facts.stop_tokens, laws)
         except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request
             if len(sequences) > 1:
                 return [delta for one in sequences for delta in self._decode([one])]

@@ -24,10 +24,12 @@ class Route(NamedTuple):
         name: ``vision`` or ``text``; ``text, blind`` where a request has pictures and the family
             no drafter that sees; ``asked`` where the request named its drafters itself; ``off``.
         off: address -> why it does not watch.
+        eta: how far a drafter's law tilts the target's; None: the text is the target's own.
     """
 
     name: str
     off: dict[str, str]
+    eta: float | None = None
 
 
 UNROUTED = Route("", {})

@@ -29,6 +29,7 @@ class Scheduler:
     Args:
         config: limits. admit: gives a sequence its memory; raises ``CacheFullError`` to wait.
         ready: by sequence id, whether its prompt can be read: its pictures are encoded.
+        heard: whether its next token can be drawn: a drafter it must wait for has read it.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class Scheduler:
         config: EngineConfig,
         admit: Callable[[Sequence], None],
         ready: Callable[[str], bool],
+        heard: Callable[[Sequence], bool] = lambda _: True,
     ) -> None:
         self._config = config
         self._admit = admit
-        self._ready = ready
+        self._ready, self._heard = ready, heard
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -56,7 +58,7 @@ class Scheduler:
     def plan(self) -> Plan:
         """Admit who fits, then share out the rows of one step."""
         self._admit_waiting()
-        decoding = [sequence for sequence in self.running if sequence.pending == 1]
+        decoding = [one for one in self.running if one.pending == 1 and self._heard(one)]
         rows = self._config.step_tokens - len(decoding)
         chunks: list[tuple[Sequence, int]] = []
         for sequence in self.running:

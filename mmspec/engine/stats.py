@@ -109,5 +109,8 @@ class Tally:
             },
             off_reasons=dict(self.off),
             route=self.route.name,
+            lossless=not self.route.eta,
+            rag_mode="lossless" if self.route.eta is None else "transfer",
+            eta=self.route.eta or 0.0,
             log=self.log if self.logged else None,
         )

@@ -7,6 +7,7 @@ and never on how many rows the step holds.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -56,6 +57,14 @@ def joined(*layers: nn.Linear, after: int = 0) -> PackedLinear:
     return PackedLinear(weight, torch.cat(biases))
 
 
+class _Waiting(threading.local):
+    """What the followers of a lead will fetch in this thread: one model may run in several."""
+
+    def __init__(self) -> None:
+        self.asked: torch.Tensor | None = None
+        self.parts: list[torch.Tensor | None] = []
+
+
 class FusedLead(nn.Module):
     """First of several linear layers on the same input: computes all, hands the rest on."""
 
@@ -67,24 +76,23 @@ class FusedLead(nn.Module):
         present = [bias.data for bias in biases if bias is not None]
         bias = torch.cat(present) if present else None
         self.linear = PackedLinear(weight, bias)
-        self.asked: torch.Tensor | None = None
-        self.parts: list[torch.Tensor | None] = []
+        self._waiting = _Waiting()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The first layer's output; the others wait for their followers."""
-        self.asked = x
         first, *rest = torch.split(self.linear(x), self.widths, dim=-1)
-        self.parts = [None, *rest]
+        self._waiting.asked, self._waiting.parts = x, [None, *rest]
         return first
 
     def take(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """What layer ``index`` gives for ``x``, computed by the lead a moment ago."""
-        part = self.parts[index]
-        if x is not self.asked or part is None:
+        here = self._waiting
+        part = here.parts[index] if x is here.asked else None
+        if part is None:
             raise RuntimeError("fused linear layers were called out of order")
-        self.parts[index] = None
-        if all(waiting is None for waiting in self.parts):
-            self.asked = None
+        here.parts[index] = None
+        if all(waiting is None for waiting in here.parts):
+            here.asked = None
         return part
 
 

@@ -63,6 +63,11 @@ class Processor:
         return cls(wrapped, name=name, vocabulary=vocabulary, stop_tokens=stop_tokens)
 
     @property
+    def pieces(self) -> list[bytes]:
+        """The bytes of every token id; empty where it spells nothing."""
+        return self._pieces
+
+    @property
     def accepts_images(self) -> bool:
         """Whether the model has eyes."""
         return self._images is not None

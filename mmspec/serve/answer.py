@@ -255,4 +255,6 @@ def together(reports: list[SpeculationReport]) -> SpeculationReport | None:
         off_reasons={k: v for report in reports for k, v in report.off_reasons.items()},
         route=reports[0].route,
         lossless=all(report.lossless for report in reports),
+        rag_mode=reports[0].rag_mode,
+        eta=reports[0].eta,
     )

@@ -135,7 +135,7 @@ def read(
 
 def _call(body: Body[A], id: str, requests: list[Request], model: str) -> Call:
     """What both routes' bodies say about the shape of the answer."""
-    ask = body.ask
+    ask, asked = body.ask, requests[0].speculation
     options = ask.stream_options or StreamOptions()
     return Call(
         id=id,
@@ -145,7 +145,8 @@ def _call(body: Body[A], id: str, requests: list[Request], model: str) -> Call:
         stream=bool(ask.stream),
         usage=options.include_usage,
         running_usage=options.include_usage and options.continuous_usage_stats,
-        report=requests[0].speculation.report,
+        # What is not the target's own text says so, asked or not.
+        report=asked.report or asked.transfer is not None,
         skip_special=ask.skip_special_tokens is not False,
         ignored=body.ignored,
     )

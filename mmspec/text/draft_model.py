@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.sequence import Sequence
+    from mmspec.model.cache import KVCache
 
 CHAIN = 16  # tokens it is behind that still go beside other sequences', with the tree's root
 CHUNK = 256  # tokens of one sequence read in one pass
@@ -58,15 +59,12 @@ class DraftModel:
     runs_model = True
 
     def __init__(self, config: Config, facts: Facts, model: Target) -> None:
-        said = model.facts.vocabulary
         self._config = config
-        self._rules = Rules(facts, np.arange(said), config.children, config.floor)
-        known = np.ones(min(said, facts.vocabulary), np.bool_)
-        unseen = facts.media_tokens | model.facts.media_tokens
-        known[[id for id in unseen if id < len(known)]] = False
+        said = np.arange(model.facts.vocabulary)
+        self._rules = Rules(facts, said, config.children, config.floor)
         scratch = config.width * REACH
         cache = model.new_cache(max(config.tokens, 2 * scratch), chunk=1, scratch=scratch)
-        self._memories = Memories(cache, known, min(model.max_context, facts.context))
+        self._memories = self._memory(cache, known_ids(facts, model), facts, model)
         self._rows = DraftRows(model, cache)
 
     @torch.inference_mode()
@@ -96,7 +94,7 @@ class DraftModel:
         if not speaks:
             return trees
         roots = np.array([trees[index].tokens[0] for index in speaks])
-        growth = _Growth(self._rows, self._memories, memories, self._rules)
+        growth = Growth(self._rows, self._memories, memories, self._rules)
         grown = grow(roots, limits, growth.expand, self._config.width, least=self._config.least)
         for index, tree in zip(speaks, grown, strict=True):
             trees[index] = tree
@@ -109,6 +107,10 @@ class DraftModel:
     def clear(self) -> None:
         """Forget what rests."""
         self._memories.clear()
+
+    def _memory(self, cache: KVCache, known: np.ndarray, facts: Facts, model: Target) -> Memories:
+        """What it reads, and how much of one text."""
+        return Memories(cache, known, min(model.max_context, facts.context))
 
     def _ready(self, sequence: Sequence) -> Memory | None:
         """The sequence's memory, if all it lacks goes with the root, and fits."""
@@ -138,7 +140,7 @@ class DraftModel:
             self._memories.note(memory)
 
 
-class _Growth:
+class Growth:
     """Trees of many sequences on their way up. Axes: B those that draft."""
 
     def __init__(
@@ -151,22 +153,32 @@ class _Growth:
     def expand(self, level: Level) -> tuple[np.ndarray, np.ndarray]:
         """Run the level's nodes, whose ancestors are in the store, and guess their children."""
         if level.depth == 0:
-            states = self._roots([self._drafting[owner] for owner in level.owner])
+            memories = [self._drafting[owner] for owner in level.owner]
+            states = read_roots(self._rows, self._memories, memories)
             self._grove = Grove([memory.home for memory in self._drafting])
         else:
             spots = self._grove.level(level.owner, level.parents, level.depth)
             states = self._rows.states(level.tokens, spots)
         return self._guesses.children(self._rows.logits(states), level)
 
-    def _roots(self, memories: list[Memory]) -> torch.Tensor:
-        """Read what was decided since the last tree; states [B, H] of the last decided tokens."""
-        parts = [self._memories.waiting(memory) for memory in memories]
-        counts = np.array([len(part) for part in parts], np.int64)
-        spots = chain_spots([memory.home for memory in memories], counts)
-        states = self._rows.states(np.concatenate(parts), spots)
-        for memory, part in zip(memories, parts, strict=True):
-            memory.keep(len(part), len(memory.sequence))
-        return states[torch.from_numpy(np.cumsum(counts) - 1).to(states.device)]
+
+def read_roots(rows: DraftRows, held: Memories, memories: ListOf[Memory]) -> torch.Tensor:
+    """Read what was decided since the last tree; states [B, H] of the last decided tokens."""
+    parts = [held.waiting(memory) for memory in memories]
+    counts = np.array([len(part) for part in parts], np.int64)
+    spots = chain_spots([memory.home for memory in memories], counts)
+    states = rows.states(np.concatenate(parts), spots)
+    for memory, part in zip(memories, parts, strict=True):
+        memory.keep(len(part), len(memory.sequence))
+    return states[torch.from_numpy(np.cumsum(counts) - 1).to(states.device)]
+
+
+def known_ids(facts: Facts, model: Target) -> np.ndarray:
+    """Ids that both models know and neither reads as a picture: bool [V]."""
+    known = np.ones(min(model.facts.vocabulary, facts.vocabulary), np.bool_)
+    unseen = facts.media_tokens | model.facts.media_tokens
+    known[[id for id in unseen if id < len(known)]] = False
+    return known
 
 
 def build(config: Config, facts: Facts) -> DraftModel:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from mmspec.core.drafter import Facts
 
 
-def load_draft_model(path: str, facts: Facts, target: Target | None) -> Target:
+def load_draft_model(
+    path: str, facts: Facts, target: Target | None, drafter: str = "text.draft_model"
+) -> Target:
     """Read a model to draft for ``target``, in its arithmetic and on its device.
 
     Args:
         path: a folder, a hub id, or the name of a bundled model.
-        target: None leaves dtype to the checkpoint, on CPU.
+        target: None leaves dtype to the checkpoint, on CPU. drafter: whose model it is, for errors.
 
     Raises:
         ConfigError: no model there, a family we do not run, another tokenizer or vocabulary.
@@ -32,15 +34,13 @@ def load_draft_model(path: str, facts: Facts, target: Target | None) -> Target:
         place |= {"dtype": dtype, "device": str(target.device)}
     try:
         config = msgspec.convert(place, ModelConfig)
-        _check_fit(config, facts, target)
+        _check_fit(config, facts, target, drafter)
         return Target(load_model(config))
     except (OSError, ValueError, UnsupportedModelError) as error:
-        raise ConfigError(
-            f"drafter text.draft_model: no model to run at {path}: {error}"
-        ) from error
+        raise ConfigError(f"drafter {drafter}: no model to run at {path}: {error}") from error
 
 
-def _check_fit(config: ModelConfig, facts: Facts, target: Target | None) -> None:
+def _check_fit(config: ModelConfig, facts: Facts, target: Target | None, drafter: str) -> None:
     """Refuse a model that speaks of other tokens, before any weight is read.
 
     Families pad their vocabularies differently from size to size, so unequal sizes are fine where
@@ -52,13 +52,13 @@ def _check_fit(config: ModelConfig, facts: Facts, target: Target | None) -> None
     if ours is not None and theirs is not None:
         if ours != theirs:
             raise ConfigError(
-                f"drafter text.draft_model does not fit the target: the tokenizer at {config.path} "
+                f"drafter {drafter} does not fit the target: the tokenizer at {config.path} "
                 f"gives its ids other meanings"
             )
         return
     known = spec.get_text_config().vocab_size
     if known != facts.vocabulary:
         raise ConfigError(
-            f"drafter text.draft_model does not fit the target: it knows {known} ids, the target "
+            f"drafter {drafter} does not fit the target: it knows {known} ids, the target "
             f"{facts.vocabulary}"
         )

@@ -34,6 +34,12 @@ LONGSPEC = LongspecConfig(
 )  # fmt: skip
 
 
+EXCERPTS = {
+    "longer_than": 24, "head": 4, "tail": 16, "passage": 8, "at_least": 16, "at_most": 16,
+    "answer": 128, "tokens": 1 << 13, "beside": False,
+}  # fmt: skip
+
+
 def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
     """What the drafter at ``address`` must be told; ``parallel``: tokens it says a pass."""
     shape = msgspec.structs.replace(EAGLE, parallel=parallel)
@@ -49,6 +55,9 @@ def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
     if address == "text.draft_model":
         save_language_model(folder)
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
+    if address == "longctx.rapid":
+        save_language_model(folder)
+        return {"path": str(folder), "floor": 1e-4, "least": 0.0, **EXCERPTS}
     return {}
 
 

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 import torch
+from ranking import Shared, pieces
 
 from mmspec.core.drafter import Budget, Facts, Observation
 from mmspec.core.request import Prompt, Request
@@ -21,6 +22,8 @@ FACTS = Facts(
     context=4096,
     media_tokens=frozenset({MEDIA}),
     stop_tokens=frozenset({STOP}),
+    ranker=Shared,
+    pieces=pieces(1024),  # prompts may hold an id beyond the vocabulary
 )
 TOP = 8
 HIDDEN = 16

@@ -68,7 +68,7 @@ def same(one, other) -> bool:
 
 def test_the_wings_hold_drafters():
     known = {"retrieval.suffix", "retrieval.recycling", "text.eagle", "text.draft_model"}
-    known |= {"longctx.longspec"}
+    known |= {"longctx.longspec", "longctx.rapid"}
     assert known <= set(addresses())
 
 

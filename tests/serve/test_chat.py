@@ -195,6 +195,14 @@ def test_report_on_the_last_finish_chunk(client):
     assert (report["speculation"]["rounds"], report["speculation"]["drafted"]) == (6, 16)
 
 
+@pytest.mark.parametrize(("asked", "told"), [({"transfer": 5.0}, True), ({}, False)])
+def test_what_is_not_lossless_says_so_unasked(client, asked, told):
+    answer = client.chat.completions.create(
+        model=MODEL, messages=GOES_ON, max_tokens=9, extra_body={"speculation": asked}
+    )
+    assert ("mmspec" in answer.model_extra) == told
+
+
 def test_token_ids_and_ignored_fields(client):
     response = client.chat.completions.with_raw_response.create(
         model=MODEL,

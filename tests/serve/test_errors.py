@@ -92,6 +92,7 @@ BODIES = [
     ({"stream": "yes"}, "stream", None),
     ({"stream_options": {"include_usage": True}}, "stream_options", None),
     ({"speculation": {"foo": 1}}, "speculation.foo", None),
+    ({"speculation": {"transfer": 21}}, "speculation.transfer", None),
     ({"speculation": {"max_nodes": 0}}, "speculation.max_nodes", None),
     ({"speculation": {"enabled": 1}}, "speculation.enabled", None),
     ({"speculation": {"drafters": ["text.magic"]}}, "speculation.drafters", None),
