@@ -65,7 +65,6 @@ class Engine:
         self._stats = EngineStats()
         self.drafting = Stopwatch()
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
-        self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
         scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
@@ -73,6 +72,7 @@ class Engine:
         pinned = config.pinned_bytes // target.bytes_per_token()
         self.cache = target.new_cache(slots, config.chunk, scratch, pinned)
         self.panel = Panel(drafters, target.facts.vocabulary, config.enough, self.cache)
+        self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
 
