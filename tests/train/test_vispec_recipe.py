@@ -20,7 +20,7 @@ from mmspec.train.looking import Looking
 from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.reading import Reading
 from mmspec.train.recipe_file import read
-from mmspec.train.recipes.vispec import PictureStage, Recipe, dry_run, seeing
+from mmspec.train.recipes.vispec import PictureStage, Recipe, dry_run, load_start, seeing
 from mmspec.vision.sight import SightConfig
 from mmspec.vision.vispec_checkpoint import save_checkpoint
 from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
@@ -85,6 +85,17 @@ def test_a_new_reader_changes_nothing_of_what_a_text_drafter_says():
     )
     kept = both.sight.remember(glance.glance)
     assert not both.sight.bias(states[0], kept, torch.ones(9, 1) > 0).any()
+
+
+def test_training_goes_on_from_a_drafter_that_sees(tmp_path):
+    first = seeing(answers_network(), SightConfig(glance=True))
+    save_checkpoint(tmp_path, first)
+    again = seeing(load_start(tmp_path), SightConfig(glance=True))
+    for name, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    other = seeing(load_start(tmp_path), SightConfig(tokens=2))
+    assert other.sight.query.shape[0] == 3
+    assert torch.equal(other.q_proj.weight, first.q_proj.weight)
 
 
 def test_a_drafter_of_blocks_begins_by_saying_what_another_says_in_every_state():

@@ -34,10 +34,12 @@ from mmspec.train.recipe_file import keeper, provenance, read
 from mmspec.train.recipes import eagle
 from mmspec.train.responses import Writing
 from mmspec.vision.sight import SightConfig
+from mmspec.vision.vispec_checkpoint import load_checkpoint as load_seeing
 from mmspec.vision.vispec_checkpoint import save_checkpoint
 from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
 
 LOG = logging.getLogger(__name__)
+EYES = "vision.vispec"
 
 
 class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +47,7 @@ class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         start: a feature drafter's checkpoint, or a bundled one, that has been through the text
-            stage; empty: train one first.
+            stage, or one that sees already, to go on from; empty: train a text drafter first.
         sight: how pictures are seen. parallel: tokens that one pass of the drafter foretells.
     """
 
@@ -94,15 +96,19 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
 
 
 def seeing(begun: EagleNetwork, sight: SightConfig, parallel: int = 1) -> VispecNetwork:
-    """A network that has all of another's weights, and a new reader of pictures.
+    """A network that has all of another's weights, and a new reader unless the other's is such.
 
     Raises:
         GuardError: the other says several tokens a pass, and not ``parallel``.
     """
-    body = msgspec.structs.asdict(begun.config) | {"parallel": parallel}
-    network = VispecNetwork(VispecConfig(**body, sight=sight))
-    own = {name: value for name, value in network.state_dict().items() if "sight." in name}
-    network.load_state_dict(in_blocks(begun.float(), parallel) | own)
+    body = msgspec.structs.asdict(begun.config) | {"parallel": parallel, "sight": sight}
+    network = VispecNetwork(VispecConfig(**body))
+    told = in_blocks(begun.float(), parallel)
+    if not isinstance(begun, VispecNetwork) or begun.config.sight != sight:
+        told = {name: value for name, value in told.items() if not name.startswith("sight.")}
+        fresh = network.state_dict().items()
+        told |= {name: value for name, value in fresh if name.startswith("sight.")}
+    network.load_state_dict(told)
     return network
 
 
@@ -117,8 +123,7 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
     spec = load_spec(asked.model)
     refuse_unsupported(spec)
     text = spec.get_text_config()
-    begun = load_checkpoint(Path(locate(recipe.start)))[0]
-    network = seeing(begun, recipe.sight, recipe.parallel)
+    network = seeing(load_start(Path(locate(recipe.start))), recipe.sight, recipe.parallel)
     config = network.config
     check_unroll(recipe.mix.unroll, config.parallel)
     if config.target_hidden != text.hidden_size or max(config.layers) >= text.num_hidden_layers:
@@ -142,12 +147,19 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
 
 
 def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
-    """A feature drafter that has learned from text."""
+    """A feature drafter that has learned from text; or one that has learned to see already."""
     if recipe.start:
-        return load_checkpoint(Path(locate(recipe.start)))[0]
+        return load_start(Path(locate(recipe.start)))
     below = msgspec.structs.replace(asked, out=asked.out / "text", data=None)
     eagle.train(read(TextRecipe, "eagle.toml", None), below)
     return load_checkpoint(below.out / "drafter")[0]
+
+
+def load_start(folder: Path) -> EagleNetwork:
+    """A text drafter's network, or one that sees."""
+    path = folder / "config.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return load_seeing(folder) if told.get("address") == EYES else load_checkpoint(folder)[0]
 
 
 def main(argv: list[str]) -> int:
