@@ -15,7 +15,7 @@ from mmspec_evals.running.judge import EngineJudge
 from mmspec_evals.trace import Seconds, Trace
 
 from mmspec.core.noise import gumbel
-from mmspec.engine import engine as loop
+from mmspec.engine import judge as verdicts
 
 CASE = folders.case()
 
@@ -172,7 +172,7 @@ def test_one_wrong_token_is_a_violation(exact, monkeypatch):
     judge = EngineJudge(exact.engine)
     assert judge.dtype == getattr(torch, exact.config.model.dtype)
     assert audit(plain, ours.generate(case), case, judge, ours=True).kind == "exact"
-    verify, calls = loop.verify, []
+    verify, calls = verdicts.verify, []
 
     def careless(trees, *rest):
         verdict = verify(trees, *rest)
@@ -182,7 +182,7 @@ def test_one_wrong_token_is_a_violation(exact, monkeypatch):
         return verdict
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "verify", careless)
+        patch.setattr(verdicts, "verify", careless)
         broken = ours.generate(case)
     found = audit(plain, broken, case, judge, ours=False)
     assert found.kind == "violation"
