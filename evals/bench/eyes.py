@@ -65,10 +65,21 @@ def features_alone(network: VispecNetwork) -> VispecNetwork:
     return network
 
 
+def vector_of_embeddings(network: VispecNetwork) -> VispecNetwork:
+    """All that is left is a vector, read from embeddings alone."""
+    kept = without_tokens(network)
+    sight = msgspec.structs.replace(kept.config.sight, keys="embeds")
+    made = VispecNetwork(msgspec.structs.replace(kept.config, sight=sight))
+    state = kept.state_dict()
+    made.load_state_dict({name: state[name] for name in made.state_dict()})
+    return made
+
+
 PARTS: dict[str, Callable[[VispecNetwork], VispecNetwork]] = {
     "no vector": without_vector,
     "no tokens": without_tokens,
     "neither": lambda network: without_tokens(without_vector(network)),
+    "vector of embeddings alone": vector_of_embeddings,
     "reader of embeddings alone": embeddings_alone,
     "reader of features alone": features_alone,
 }
