@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SEE, MIX = "sight", "mix"
+FULL: dict[str, object] = {"how": "resample", "tokens": 1, "glance": True, "keys": "both"}
 BLIND: dict[str, object] = {"how": "none", "tokens": 0, "glance": False}
 SIGHTS: dict[str, dict[str, dict[str, object]]] = {
     "1 token, glance, both keys": {},
@@ -57,7 +58,7 @@ SIGHTS: dict[str, dict[str, dict[str, object]]] = {
     "positions compacted": {SEE: {"compact": True}},
 }
 WHOLES: dict[str, dict[str, dict[str, object]]] = {
-    "as shipped": {},
+    "nothing changed": {},
     "features of the last watched layer": {},
     "short answers in training": {},
     "distance kl (cross-entropy)": {MIX: {"distance": "kl"}},
@@ -73,8 +74,9 @@ SHORT = 40  # tokens of a short answer
 
 
 def changed(base: Recipe, change: dict[str, dict[str, object]], seed: int, steps: int) -> Recipe:
-    """The base recipe with one arm's changes."""
+    """The base recipe, with all of sight, and one arm's changes."""
     told = msgspec.to_builtins(base)
+    told[SEE] |= FULL  # the shipped recipe leaves out what did not pay
     for part, values in change.items():
         told[part] |= values
     told["seed"], told["mix"]["depth"] = seed, base.mix.depth or base.mix.unroll
