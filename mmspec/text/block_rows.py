@@ -1,9 +1,9 @@
 """The passes of a drafter's network that says k states at a slot (FLASH, arXiv:2505.12728).
 
-What a row leaves in the store depends on what it is read from alone, so only rows that are asked
-for their states go through attention and MLP.
+They spare the rows that nobody asks in every pass (``EagleRows.run``), for a block has k times as
+many rows as are asked.
 
-Axes: T rows, N of them asked, k states of a slot, H hidden.
+Axes: N rows asked, k states of a slot, H hidden.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ import json
 import logging
 from collections.abc import Mapping
 
+import msgspec
 import torch
 
 from mmspec.model.load import load_model
-from mmspec.text.eagle_checkpoint import save_checkpoint
+from mmspec.text.eagle_checkpoint import load_checkpoint, save_checkpoint
 from mmspec.text.eagle_network import EagleNetwork
 from mmspec.train.asked import Asked, begin, command_line
 from mmspec.train.capture import FrozenTarget
@@ -69,6 +70,13 @@ def _optimizer(recipe: Recipe, stage: EagleStage) -> Optimizer:
     # Matching is sharp where training starts by copying, and Muon would blur it.
     spared = ("q_proj", "k_proj") if recipe.shape.start == "copying" else ()
     return MasterMuon(trained, matrices(trained, spared))
+
+
+def text_stage(asked: Asked) -> EagleNetwork:
+    """A feature drafter trained in OUT/text by the recipe as shipped, for a stage after it."""
+    below = msgspec.structs.replace(asked, out=asked.out / "text", data=None)
+    train(read(Recipe, "eagle.toml", None), below)
+    return load_checkpoint(below.out / "drafter")[0]
 
 
 def main(argv: list[str]) -> int:

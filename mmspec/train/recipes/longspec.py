@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from mmspec.longctx.longspec_checkpoint import save_checkpoint
@@ -107,9 +106,7 @@ def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
     """A feature drafter that has learned from text."""
     if recipe.start:
         return load_checkpoint(Path(locate(recipe.start)))[0]
-    below = msgspec.structs.replace(asked, out=asked.out / "text", data=None)
-    eagle.train(read(TextRecipe, "eagle.toml", None), below)
-    return load_checkpoint(below.out / "drafter")[0]
+    return eagle.text_stage(asked)
 
 
 def dry_run(recipe: Recipe, asked: Asked) -> str:

@@ -148,11 +148,7 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
 
 def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
     """A feature drafter that has learned from text; or one that has learned to see already."""
-    if recipe.start:
-        return load_start(Path(locate(recipe.start)))
-    below = msgspec.structs.replace(asked, out=asked.out / "text", data=None)
-    eagle.train(read(TextRecipe, "eagle.toml", None), below)
-    return load_checkpoint(below.out / "drafter")[0]
+    return load_start(Path(locate(recipe.start))) if recipe.start else eagle.text_stage(asked)
 
 
 def load_start(folder: Path) -> EagleNetwork:
