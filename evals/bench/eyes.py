@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from pictures import ARMS, decode, scenes, speed
+from arms import decode, speed
+from pictures import ARMS, scenes
 from skeleton import provenance
 
 from mmspec.core.config import Config, EngineConfig, ModelConfig

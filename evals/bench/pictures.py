@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from arms import decode, versus
 from skeleton import provenance
 
 from mmspec.core.config import Config, Drafters, EngineConfig, ModelConfig
@@ -46,16 +46,6 @@ ARMS = {
     "vision drafter": Speculation(drafters=(EYES,)),
     "all that suit": Speculation(),
 }
-
-
-class Run(NamedTuple):
-    """One prompt, or one batch, decoded once."""
-
-    ids: list[tuple[int, ...]]
-    seconds: float
-    tokens: int
-    rounds: int
-    emitted: int
 
 
 def scenes(processor: Processor, count: int) -> list[Prompt]:
@@ -91,29 +81,6 @@ def pairs(processor: Processor, count: int) -> list[Prompt]:
     return prompts
 
 
-def decode(
-    engine: Engine, prompts: ListOf[Prompt], speculation: Speculation, sampling: Sampling
-) -> Run:
-    """All prompts together; the clock runs from the last one's first token to the end."""
-    ids: dict[str, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        ids[str(index)] = []
-        engine.submit(Request(str(index), prompt, sampling, speculation))
-    waiting, began, first, rounds, emitted = set(ids), 0.0, 0, 0, 0
-    while engine.busy:
-        for delta in engine.step():
-            ids[delta.request_id] += delta.tokens
-            waiting.discard(delta.request_id)
-            if delta.report is not None:
-                rounds += delta.report.rounds
-                emitted += round(delta.report.tau * delta.report.rounds)
-        if not waiting and not began:
-            began, first = time.perf_counter(), sum(map(len, ids.values()))
-    seconds = time.perf_counter() - began
-    told = [tuple(row) for row in ids.values()]
-    return Run(told, seconds, sum(map(len, told)) - first, rounds, emitted)
-
-
 class Misled:
     """A drafter that is shown other pictures than the target: other features in their places."""
 
@@ -145,49 +112,6 @@ class Misled:
     def forget(self, id: str) -> None:
         """As the drafter does."""
         self._drafter.forget(id)
-
-
-def versus(
-    engine: Engine, groups: ListOf[ListOf[Prompt]], samplings: ListOf[Sampling], arms: ListOf[str]
-) -> dict[str, object]:
-    """Every arm on every group of prompts, in turn; speedups over the first arm."""
-    runs: dict[str, list[Run]] = {arm: [] for arm in arms}
-    for turn, (group, sampling) in enumerate(
-        (group, sampling) for sampling in samplings for group in groups
-    ):
-        order = list(arms)[turn % len(arms) :] + list(arms)[: turn % len(arms)]
-        for arm in order:
-            runs[arm].append(decode(engine, group, ARMS[arm], sampling))
-    plain = runs[arms[0]]
-    told: dict[str, object] = {"prompts": sum(map(len, groups)), "seeds": len(samplings)}
-    told["tokens"] = float(np.mean([len(row) for run in plain for row in run.ids]))
-    for arm, own in runs.items():
-        same = [one.ids == two.ids for one, two in zip(own, plain, strict=True)]
-        if not all(same):
-            raise SystemExit(f"{arm}: text differs from plain decoding")
-        told[arm] = speed(own, plain)
-    return told
-
-
-def speed(own: list[Run], plain: list[Run]) -> dict[str, object]:
-    """Tokens a second over plain's, with a 95 % interval over prompts, and tau."""
-    rate = np.array([(run.tokens, run.seconds) for run in own])
-    base = np.array([(run.tokens, run.seconds) for run in plain])
-
-    def ratio(chosen: np.ndarray) -> float:
-        mine, theirs = rate[chosen].sum(0), base[chosen].sum(0)
-        return float((mine[0] / mine[1]) / (theirs[0] / theirs[1]))
-
-    draw = np.random.default_rng(0)
-    drawn = [ratio(draw.integers(0, len(own), len(own))) for _ in range(2000)]
-    taus = [run.emitted / max(1, run.rounds) for run in own]
-    return {
-        "tau": sum(run.emitted for run in own) / max(1, sum(run.rounds for run in own)),
-        "tau_sd_of_prompts": float(np.std(taus)),
-        "speedup": ratio(np.arange(len(own))),
-        "interval": [float(np.quantile(drawn, q)) for q in (0.025, 0.975)],
-        "tokens_per_second": float(rate[:, 0].sum() / rate[:, 1].sum()),
-    }
 
 
 def prefill_share(engine: Engine, prompts: ListOf[Prompt], arm: str) -> dict[str, float]:
@@ -279,7 +203,7 @@ def main() -> None:
         ),
     }  # fmt: skip
     for name, (groups, samplings, arms) in ({} if options.prefill else parts).items():
-        result[name] = versus(engine, groups, samplings, arms)
+        result[name] = versus(engine, groups, samplings, {arm: ARMS[arm] for arm in arms})
         print(name, json.dumps(result[name], indent=1), flush=True)
     result["draft prefill over target prefill"] = {
         arm: prefill_share(engine, singles, arm) for arm in ("text drafter", "vision drafter")

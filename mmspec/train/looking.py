@@ -96,6 +96,12 @@ def _compacted(positions: Tensor, sample: Tensor) -> Tensor:
     return positions - (before - out)
 
 
+def _places(rows: PackedRows, spans: list[_Span]) -> Tensor:
+    """Every picture's number among those of its sample, int64 [P]."""
+    whose = [(span.row, int(rows.sample[span.row, span.start])) for span in spans]
+    return torch.tensor([whose[:number].count(own) for number, own in enumerate(whose)])
+
+
 def _bias(
     sight: Sight, rows: PackedRows, spans: list[_Span], seen: Seen
 ) -> Callable[[Tensor, Tensor | None], Tensor] | None:
@@ -107,7 +113,7 @@ def _bias(
         members[span.row].append(number)
     batch, slots = rows.tokens.shape[0], rows.tokens.shape[1] - 1
     most = max(map(len, members.values()))
-    kept = sight.remember(seen.glance)
+    kept = sight.remember(seen.glance, _places(rows, spans).to(seen.glance.device))
     bank = kept.new_zeros(batch, most, *kept.shape[1:])
     begun = torch.zeros(batch, slots, most, dtype=torch.bool, device=bank.device)
     for row, numbers in members.items():

@@ -40,6 +40,7 @@ class Reader:
 
     def __init__(self, sight: Sight) -> None:
         self._config, self._eps, self._hidden = sight.config, sight.eps, sight.hidden
+        self._order = sight.order.data if sight.config.orders else None
         self._latents = sight.latents.data if sight.config.how == "latent" else None
         self._compiled: np.ndarray | None = None
         self._streams, values, bias = _streams(sight)
@@ -65,16 +66,20 @@ class Reader:
             parts += [lean @ out, key @ out]
         self._out = PackedLinear(torch.cat(parts), None)
 
-    def __call__(self, embeds: Tensor, features: Tensor) -> Glimpse:
+    def __call__(self, embeds: Tensor, features: Tensor, place: int) -> Glimpse:
         """Look at one picture.
 
         Args:
             embeds: [L, E], projected. features: [L, H], the fused ones at their places.
+            place: its number among the pictures of its request, from 0.
         """
         how, memory = self._config.how, None
         told = self._told(embeds, features)
         if self._config.glance:
             memory = told[-1, self._hidden :].view(2, -1)
+            if self._order is not None:
+                own = self._order[min(place, len(self._order) - 1)]
+                memory = torch.stack([memory[0], memory[1] + own])
         told = told[:, : self._hidden]
         if how == "keep":
             return Glimpse(embeds, memory)

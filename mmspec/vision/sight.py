@@ -33,6 +33,8 @@ class SightConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         compact: whether later positions count the drafter's own slots and not the text's tokens.
         plain: ViSpec's own reader: embeddings without a norm, and the latest picture's vector.
         key_bias: whether keys and values of embeddings have biases.
+        orders: so many pictures of a request are also known by their place among its pictures,
+            "the second", the last of them for all that follow; 0: by what they show alone.
     """
 
     how: Literal["resample", "latent", "keep", "none"] = "resample"
@@ -42,12 +44,15 @@ class SightConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     compact: bool = False
     plain: bool = False
     key_bias: bool = False
+    orders: int = 0
 
     def __post_init__(self) -> None:
         if self.tokens < 0 or (self.how == "none") != (self.tokens == 0 and self.how != "keep"):
             raise ValueError("tokens: at least 1 where pictures are compressed, 0 where not seen")
         if self.plain and (self.how not in {"resample", "none"} or self.keys != "embeds"):
             raise ValueError("plain: ViSpec's reader resamples embeddings")
+        if self.orders < 0 or (self.orders and (self.plain or not self.glance)):
+            raise ValueError("orders: of vectors that are chosen from, and at least 0")
 
 
 class Seen(NamedTuple):
@@ -89,6 +94,8 @@ class Sight(nn.Module):
         if sight.glance and not sight.plain:
             self.choose = nn.Linear(hidden, hidden, bias=False)
             nn.init.zeros_(self.choose.weight)
+        if sight.orders:
+            self.order = nn.Parameter(torch.zeros(sight.orders, hidden))
 
     def forward(self, embeds: Tensor, features: Tensor, real: Tensor) -> Seen:
         """Look at pictures.
@@ -108,9 +115,15 @@ class Sight(nn.Module):
             return Seen(shares @ features, glance)
         return Seen(told[:, : self.config.tokens if how == "resample" else 0], glance)
 
-    def remember(self, glance: Tensor) -> Tensor:
-        """Vectors [P, H] as they are kept, [P, 2, H]: each with the key it is chosen by."""
+    def remember(self, glance: Tensor, place: Tensor) -> Tensor:
+        """Vectors [P, H] as they are kept, [P, 2, H]: each with the key it is chosen by.
+
+        Args:
+            place: int64 [P], a picture's number among those of its request, from 0.
+        """
         key = glance if self.config.plain else glance @ self.choose.weight
+        if self.config.orders:
+            key = key + self.order[place.clamp_max(self.config.orders - 1)].to(key.dtype)
         return torch.stack([glance, key], -2)
 
     def bias(self, states: Tensor, bank: Tensor, begun: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class Vispec(Eagle):
                 memory.halves.clear()
                 widths = [embeds.shape[-1], fused.shape[-1]]
                 outer, inner = (half.contiguous() for half in both.split(widths, -1))
-            told[number], kept = self._reader(outer, inner)
+            told[number], kept = self._reader(outer, inner, number)
             if kept is not None:
                 before = () if memory.bank is None else (memory.bank,)
                 memory.bank = torch.cat([*before, kept[None]])

@@ -38,6 +38,7 @@ READING = {
 }
 SEEING = {
     "vispec": (msgspec.structs.replace(BODY, window=3), SightConfig(tokens=2)),
+    "vispec, places": (BODY, SightConfig(orders=2)),
     "vispec, compact": (BODY, SightConfig(compact=True)),
     "vispec, whole": (BODY, SightConfig(how="keep", tokens=0, glance=False)),
     "vispec, latents": (BODY, SightConfig(how="latent", tokens=3, glance=False)),

@@ -83,7 +83,7 @@ def test_a_new_reader_changes_nothing_of_what_a_text_drafter_says():
     glance = both.sight(
         torch.randn(1, 4, config.target_hidden), states[:, :4], torch.ones(1, 4) > 0
     )
-    kept = both.sight.remember(glance.glance)
+    kept = both.sight.remember(glance.glance, torch.arange(1))
     assert not both.sight.bias(states[0], kept, torch.ones(9, 1) > 0).any()
 
 
@@ -93,6 +93,9 @@ def test_training_goes_on_from_a_drafter_that_sees(tmp_path):
     again = seeing(load_start(tmp_path), SightConfig(glance=True))
     for name, value in first.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+    placed = seeing(load_start(tmp_path), SightConfig(glance=True, orders=3))
+    assert not placed.sight.order.any()  # nothing is said of places at first
+    assert torch.equal(placed.sight.query, first.sight.query)
     other = seeing(load_start(tmp_path), SightConfig(tokens=2))
     assert other.sight.query.shape[0] == 3
     assert torch.equal(other.q_proj.weight, first.q_proj.weight)
@@ -159,3 +162,13 @@ def test_a_dry_run_says_what_a_run_needs_and_refuses_what_does_not_fit(name, par
         dry_run(
             msgspec.structs.replace(recipe, start=str(tmp_path / "other")), Asked("nano", tmp_path)
         )
+
+
+def test_places_tell_two_pictures_of_one_look_apart():
+    sight = seeing(answers_network(), SightConfig(orders=2)).sight
+    sight.order.data.normal_()
+    same = torch.randn(1, sight.hidden).expand(3, -1)
+    first, second, third = sight.remember(same, torch.arange(3))
+    assert torch.equal(first[0], second[0])
+    assert not torch.equal(first[1], second[1])
+    assert torch.equal(second, third)  # the last place is all that follow's

@@ -31,6 +31,7 @@ SIGHTS = {
     "four tokens of embeddings": SightConfig(tokens=4, keys="embeds", glance=False),
     "two tokens of features": SightConfig(tokens=2, keys="features"),
     "a glance alone": SightConfig(how="none", tokens=0),
+    "places among pictures": SightConfig(how="none", tokens=0, orders=2),
     "blind": SightConfig(how="none", tokens=0, glance=False),
     "latents": SightConfig(how="latent", tokens=3, glance=False),
     "compact positions": SightConfig(compact=True),
@@ -66,7 +67,12 @@ def network(name, seed=0):
                 value.data += 0.3 * torch.randn_like(value)
             elif key == "head.weight":
                 value.data *= 3.0
-            elif key in {"embedding.weight", "sight.lean.weight", "sight.choose.weight"}:
+            elif key in {
+                "embedding.weight",
+                "sight.lean.weight",
+                "sight.choose.weight",
+                "sight.order",
+            }:
                 value.data.normal_(0.0, 0.5 if "sight" in key else 1.0)
     return made
 

@@ -13,6 +13,7 @@ from mmspec.train.data.seeds import example_seed
 from mmspec.train.data.two_pictures import two_pictures
 from mmspec_evals.doc import Doc, Picture, Text
 from mmspec_evals.metrics.described import claims
+from mmspec_evals.metrics.likeness import edit_similarity
 from mmspec_evals.task import Corpus, Metric, Task, Want
 from mmspec_evals.tasks.nano_code import CODE
 from mmspec_evals.tasks.synthetic import corpus
@@ -136,6 +137,27 @@ def _reading(kind: str, turns: int) -> Loading:
     return make
 
 
+def _chapters(want: Want) -> Iterator[Doc]:
+    """Documents of the wished lengths, of which one long section is to be repeated."""
+    lengths = want.tokens or (TOKENS,)
+    for index in range(want.limit or DOCUMENTS):
+        seed, tokens = _seed(want, 90_000 + index), lengths[index % len(lengths)]
+        document, asked = documents.chapter(seed, tokens)
+        yield Doc(
+            id=f"{seed}-{tokens}",
+            turns=((Text(document.text + "\n\n", trim=True), Text(asked.question)),),
+            target=asked.answer,
+            cluster=f"{seed}",
+            fields={"tokens": tokens},
+        )
+
+
+def _likened(answers: tuple[str, ...], doc: Doc) -> Mapping[str, float]:
+    """Long answers by their likeness too: one slip need not spoil three hundred tokens."""
+    alike = edit_similarity(answers[0].strip(), doc.target)
+    return {"accuracy": float(answers[0].strip() == doc.target), "edit_similarity": alike}
+
+
 def _same(answers: tuple[str, ...], doc: Doc) -> Mapping[str, float]:
     return {"accuracy": float(answers[0].strip() == doc.target)}
 
@@ -201,6 +223,10 @@ TASKS: tuple[Task, ...] = (
     Task(
         "nano_docqa/long", 1, "both", "chat", 200, (ACCURACY,), _loader(_reading("quote", 4)),
         _quoted,
+    ),
+    Task(
+        "nano_docqa/chapter", 1, "both", "chat", 512, (ACCURACY, Metric("edit_similarity")),
+        _loader(_chapters), _likened,
     ),
     CODE,
 )  # fmt: skip

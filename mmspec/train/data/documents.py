@@ -14,6 +14,7 @@ from mmspec.train.data.names import person
 from mmspec.train.data.seeds import generator
 
 CHARACTERS_A_TOKEN = 3.3
+CHAPTER = 4  # sections in one
 Draw = Callable[[random.Random], str]
 
 
@@ -83,6 +84,18 @@ def document(seed: int, tokens: int) -> tuple[Document, list[Pair]]:
             pairs.append(Pair("quote", ask.format(section.subject), section.paragraph))
     rng.shuffle(pairs)
     return made, pairs
+
+
+def chapter(seed: int, tokens: int) -> tuple[Document, Pair]:
+    """A document in which one section is as long as four, and the wish to have it repeated."""
+    plain, _ = document(seed, tokens)
+    rng, sections = generator(seed, "chapter"), list(plain.sections)
+    place = rng.randrange(max(1, len(sections) - CHAPTER))
+    merged = sections[place : place + CHAPTER]
+    text = " ".join(section.paragraph for section in merged)
+    sections[place : place + CHAPTER] = [Section(merged[0].subject, text, ())]
+    ask = f"Repeat the paragraph about {merged[0].subject}."
+    return Document(plain.title, tuple(sections)), Pair("chapter", ask, text)
 
 
 def filler(rng: random.Random) -> str:

@@ -104,12 +104,18 @@ def seeing(begun: EagleNetwork, sight: SightConfig, parallel: int = 1) -> Vispec
     body = msgspec.structs.asdict(begun.config) | {"parallel": parallel, "sight": sight}
     network = VispecNetwork(VispecConfig(**body))
     told = in_blocks(begun.float(), parallel)
-    if not isinstance(begun, VispecNetwork) or begun.config.sight != sight:
-        told = {name: value for name, value in told.items() if not name.startswith("sight.")}
-        fresh = network.state_dict().items()
-        told |= {name: value for name, value in fresh if name.startswith("sight.")}
-    network.load_state_dict(told)
+    fresh = {name: one for name, one in network.state_dict().items() if name.startswith("sight.")}
+    if isinstance(begun, VispecNetwork) and _but_for_orders(begun.config.sight, sight):
+        told.setdefault("sight.order", fresh.get("sight.order"))
+    else:
+        told = {name: one for name, one in told.items() if not name.startswith("sight.")} | fresh
+    network.load_state_dict({name: one for name, one in told.items() if one is not None})
     return network
+
+
+def _but_for_orders(had: SightConfig, wanted: SightConfig) -> bool:
+    """Whether one reader is the other, or has places beside (which are 0 at first)."""
+    return wanted in (had, msgspec.structs.replace(had, orders=wanted.orders))
 
 
 def dry_run(recipe: Recipe, asked: Asked) -> str:
