@@ -1,30 +1,79 @@
 """Fuse: one tree out of several drafters' guesses, under one budget.
 
-A union as a trie in which every path stands once, with the best score any drafter gave it, cut to
-the best nodes. Scores are log-probabilities of acceptance, so they compare across drafters as well
-as the drafters know themselves. After RASD (arXiv 2503.03434), pruned by score alone.
+After RASD (arXiv 2503.03434): what a corpus says and what a model says become one trie, in which
+every path stands once, cut to the best nodes. Four ways of saying which are best:
+
+- ``union``: every path has the best score any drafter gave it, as it was given.
+- ``calibrated``: every edge has the chance that edges of its kind have had (``calibration``), so
+  that drafters who overrate themselves take no rows from others; a path, the product.
+- ``rasd``: guesses that quote stand only below first tokens that the model guesses too, and are
+  scored by the model's chance of those; then a union. (The paper's text leaves the rule open.)
+- ``switch``: the guesses that quote alone where they promise enough, else the model's alone.
+
+Axes: N nodes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from mmspec.core.calibration import chance, place
 from mmspec.core.tree import TokenTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
+    from mmspec.core.calibration import Calibration
     from mmspec.core.drafter import Budget
 
+Arm = Literal["union", "calibrated", "rasd", "switch"]
+NO_CELLS = np.zeros((1, 2), np.float32)
+NO_CELLS.flags.writeable = False
 
-def fuse(trees: ListOf[TokenTree], budget: Budget) -> TokenTree:
-    """The best ``budget.nodes`` nodes of the union, at most ``budget.depth`` edges deep.
 
-    Each node keeps its best score and the source that gave it (the first, when equal). The root
-    always stays.
+class Fusion(NamedTuple):
+    """How to fuse.
+
+    Attributes:
+        arm: see above. switch: tokens promised by what quotes for which ``switch`` takes it alone.
+        models: bit i says that source i runs a model.
+    """
+
+    arm: Arm = "union"
+    switch: float = 2.5
+    models: int = 0
+
+
+class Fused(NamedTuple):
+    """The tree, and int32 [N] the cell of every node, where they were calibrated."""
+
+    tree: TokenTree
+    cells: np.ndarray | None = None
+
+
+UNION = Fusion()
+
+
+def promised(trees: ListOf[TokenTree]) -> float:
+    """Drafted tokens that the most promising of some trees expects to be kept."""
+    return max((float(np.exp(tree.scores[1:]).sum()) for tree in trees), default=0.0)
+
+
+def fuse(
+    trees: ListOf[TokenTree], budget: Budget, how: Fusion = UNION,
+    calibration: Calibration | None = None,
+) -> Fused:  # fmt: skip
+    """The best ``budget.nodes`` nodes of the trees, at most ``budget.depth`` edges deep.
+
+    Each node names the source that gave its best score (the first, when equal). The root always
+    stays.
+
+    Args:
+        trees: one source a tree. calibration: for that arm; what it says is not changed.
 
     Raises:
         ValueError: no tree, or trees with different roots.
@@ -32,28 +81,84 @@ def fuse(trees: ListOf[TokenTree], budget: Budget) -> TokenTree:
     if not trees or any(tree.tokens[0] != trees[0].tokens[0] for tree in trees):
         raise ValueError("trees that are fused share their root")
     trees = [tree for tree in trees if len(tree) > 1] or trees[:1]
-    if len(trees) == 1:
-        return trees[0].truncate(budget.depth).prune(budget.nodes)
+    if how.arm == "switch":
+        trees = _switched(trees, how)
+    elif how.arm == "rasd":
+        trees = _led(trees, how)
+    calibrated = how.arm == "calibrated" and calibration is not None
+    if len(trees) == 1 and not calibrated:
+        return Fused(trees[0].truncate(budget.depth).prune(budget.nodes))
     ends = np.cumsum(np.array([len(tree) for tree in trees]))
-    fused = _fuse(
+    cells = calibration.cells if calibrated and calibration is not None else NO_CELLS
+    *fused, placed = _fuse(
         np.concatenate([tree.tokens for tree in trees]),
         np.concatenate([tree.parents for tree in trees]),
         np.concatenate([tree.scores for tree in trees]),
         np.concatenate([tree.source for tree in trees]),
         ends,
+        cells,
         max(budget.nodes, 1),
         budget.depth,
     )
-    return TokenTree(*fused)
+    return Fused(TokenTree(*fused), placed if calibrated else None)
+
+
+def _split(trees: ListOf[TokenTree], models: int) -> tuple[list[TokenTree], list[TokenTree]]:
+    """Those that quote, and those that models guessed."""
+    said = [bool(models >> int(tree.source[-1]) & 1) for tree in trees]
+    return (
+        [tree for tree, model in zip(trees, said, strict=True) if not model],
+        [tree for tree, model in zip(trees, said, strict=True) if model],
+    )
+
+
+def _switched(trees: ListOf[TokenTree], how: Fusion) -> ListOf[TokenTree]:
+    quoted, guessed = _split(trees, how.models)
+    if not guessed or promised(quoted) >= how.switch:
+        return quoted or trees
+    return guessed
+
+
+def _led(trees: ListOf[TokenTree], how: Fusion) -> ListOf[TokenTree]:
+    """The models' trees, and of the others what begins as one of theirs does."""
+    quoted, guessed = _split(trees, how.models)
+    if not quoted or not guessed:
+        return trees
+    firsts: dict[int, float] = {}
+    for tree in guessed:
+        for node in np.flatnonzero(tree.parents == 0):
+            token, score = int(tree.tokens[node]), float(tree.scores[node])
+            firsts[token] = max(score, firsts.get(token, -np.inf))
+    tokens = np.array(list(firsts), np.int64)
+    scores = np.array(list(firsts.values()), np.float32)
+    led = [_below(tree, tokens, scores) for tree in quoted]
+    return [*guessed, *(tree for tree in led if len(tree) > 1)]
+
+
+def _below(tree: TokenTree, tokens: np.ndarray, scores: np.ndarray) -> TokenTree:
+    """A tree's branches that begin with one of ``tokens``, scored as if that had ``scores``."""
+    banned, shift = np.zeros(len(tree), np.bool_), np.zeros(len(tree), np.float32)
+    for node in range(1, len(tree)):
+        above = int(tree.parents[node])
+        if above > 0:
+            shift[node] = shift[above]
+            continue
+        found = np.flatnonzero(tokens == tree.tokens[node])
+        banned[node] = not len(found)
+        shift[node] = scores[found[0]] - tree.scores[node] if len(found) else 0.0
+    moved = np.minimum(tree.scores + shift, np.float32(0.0))
+    return replace(tree, scores=moved).without(banned)
 
 
 @njit(cache=True, nogil=True)
 def _union(
-    tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """For every node the first node with the same path, and whose score that one should take."""
+    tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray, source: np.ndarray,
+    ends: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Of every node the first with its path; of those whose score, the claim, and by whom."""
     room = len(tokens)
     same, best = np.zeros(room, np.int32), np.arange(room).astype(np.int32)
+    claims, whose = np.zeros(room), np.zeros(room, np.int64)
     child, sibling = np.full(room, -1, np.int32), np.full(room, -1, np.int32)
     start = 0
     for end in ends:
@@ -68,46 +173,58 @@ def _union(
                 child[above] = node
             elif scores[node] > scores[best[found]]:
                 best[found] = node
+            claims[found] = max(claims[found], np.exp(scores[node] - scores[start + parents[node]]))
+            whose[found] |= 1 << source[node]
             same[node] = found
         start = end
-    return same, best
+    return same, best, claims, whose
 
 
 @njit(cache=True, nogil=True)
-def _fuse(
+def _fuse(  # compiled: an array an argument
     tokens: np.ndarray,
     parents: np.ndarray,
     scores: np.ndarray,
     source: np.ndarray,
     ends: np.ndarray,
+    cells: np.ndarray,
     nodes: int,
     depth: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    same, best = _union(tokens, parents, scores, ends)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    same, best, claims, whose = _union(tokens, parents, scores, source, ends)
     # Nodes of the union within the depth, in order, so that parents still precede children.
-    kept, place = np.empty(len(tokens), np.int32), np.zeros(len(tokens), np.int32)
-    depths, above = np.zeros(len(tokens), np.int32), np.full(len(tokens), -1, np.int32)
-    ranked = np.empty(len(tokens), np.float64)
+    room = len(tokens)
+    kept, where = np.empty(room, np.int32), np.zeros(room, np.int32)
+    depths, above = np.zeros(room, np.int32), np.full(room, -1, np.int32)
+    value, cell = np.zeros(room, np.float32), np.zeros(room, np.int32)
+    ranked = np.empty(room, np.float64)
     kept[0], ranked[0], count, start = 0, -np.inf, 1, 0
     for end in ends:
         for node in range(start + 1, end):
             over = same[start + parents[node]]
-            if same[node] == node and depths[over] < depth:
-                depths[node], above[node] = depths[over] + 1, over
-                ranked[count] = -scores[best[node]]
-                kept[count] = node
-                count += 1
-            elif same[node] == node:
-                depths[node] = depth
+            if same[node] != node:
+                continue
+            depths[node] = min(depths[over] + 1, depth)
+            if depths[over] >= depth:
+                continue
+            above[node], value[node] = over, scores[best[node]]
+            if len(cells) > 1:
+                cell[node] = place(whose[node], depths[node], claims[node])
+                value[node] = value[over] + np.log(chance(cells, cell[node], claims[node]))
+            kept[count], ranked[count] = node, -value[node]
+            count += 1
         start = end
     # A stable sort puts a parent before a child of equal score, so any leading part is closed.
     chosen = np.sort(np.argsort(ranked[:count], kind="mergesort")[:nodes])
-    out_tokens, out_parents = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int32)
-    out_scores, out_source = np.empty(len(chosen), np.float32), np.empty(len(chosen), np.uint8)
+    size = len(chosen)
+    out_tokens, out_parents = np.empty(size, np.int64), np.empty(size, np.int32)
+    out_scores, out_source = np.empty(size, np.float32), np.empty(size, np.uint8)
+    out_cells = np.zeros(size, np.int32)
     for index, entry in enumerate(chosen):
         node = kept[entry]
-        place[node] = index
+        where[node] = index
         out_tokens[index] = tokens[node]
-        out_parents[index] = place[above[node]] if index > 0 else -1
-        out_scores[index], out_source[index] = scores[best[node]], source[best[node]]
-    return out_tokens, out_parents, out_scores, out_source
+        out_parents[index] = where[above[node]] if index > 0 else -1
+        out_scores[index] = value[node] if index > 0 else 0.0
+        out_source[index], out_cells[index] = source[best[node]], cell[node]
+    return out_tokens, out_parents, out_scores, out_source, out_cells
