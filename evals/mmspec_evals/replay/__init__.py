@@ -1,0 +1,1 @@
+"""Arms of drafting replayed on recorded texts, without a model."""

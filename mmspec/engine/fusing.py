@@ -1,0 +1,76 @@
+"""Fusing a step's guesses, and learning from what the target made of them, for each tenant apart.
+
+What is learned is read off a tenant's own texts, so it is the tenant's own: how often its guesses
+come true shapes nobody else's trees.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from mmspec.core.calibration import Calibration
+from mmspec.core.fuse import UNION, Fusion, fuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListOf
+
+    import numpy as np
+
+    from mmspec.core.drafter import Budget
+    from mmspec.core.sequence import Sequence
+    from mmspec.core.tree import TokenTree
+
+TENANTS = 1024  # whose calibration is kept, 32 KiB each; the one heard from last stays longest
+
+
+class Fuser:
+    """One way of fusing, and what it has learned.
+
+    Args:
+        how: the same for every request.
+    """
+
+    def __init__(self, how: Fusion = UNION) -> None:
+        self._how = how
+        self._tenants: OrderedDict[str, Calibration] = OrderedDict()
+        self._cells: dict[str, np.ndarray] = {}
+
+    def fuse(self, sequence: Sequence, trees: ListOf[TokenTree], budget: Budget) -> TokenTree:
+        """One tree of several; its cells are kept until its step is learned from."""
+        tree, cells = fuse(trees, budget, self._how, self._of(sequence))
+        if cells is None:
+            self._cells.pop(sequence.id, None)
+        else:
+            self._cells[sequence.id] = cells
+        return tree
+
+    def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
+        """Of a verified tree, what came true; one that was cut since it was fused teaches nothing.
+
+        Args:
+            kept: int64, accepted nodes, the root first.
+        """
+        cells = self._cells.pop(sequence.id, None)
+        calibration = self._of(sequence)
+        if cells is not None and calibration is not None and len(cells) == len(tree):
+            calibration.learn(cells, tree.parents, kept)
+
+    def forget(self, id: str) -> None:
+        """A sequence has ended."""
+        self._cells.pop(id, None)
+
+    def clear(self) -> None:
+        """Begin anew with every tenant."""
+        self._tenants.clear()
+
+    def _of(self, sequence: Sequence) -> Calibration | None:
+        if self._how.arm != "calibrated":
+            return None
+        tenant = sequence.request.tenant
+        if tenant not in self._tenants:
+            self._tenants[tenant] = Calibration()
+        self._tenants.move_to_end(tenant)
+        while len(self._tenants) > TENANTS:
+            self._tenants.popitem(last=False)
+        return self._tenants[tenant]
