@@ -38,6 +38,9 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_depth: int = 16
     tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
     enough: float = 2.5  # tokens promised by free guesses for which no model is asked to draft
+    judge_rounds: int = 64  # after so many it is measured whether a drafter pays; 0: never
+    judge_floor: float = 1.03  # of plain decoding: who pays less falls silent, and is tried later
+    long_from: int = 4096  # tokens of a prompt from which drafters for long texts come first
     prefix_cache: bool = True
     pinned_bytes: int = 1 << 30  # keys and values of documents that outlive other prompts
     transfer: bool = False  # whether a request may have a drafter's law tilt the target's: lossy

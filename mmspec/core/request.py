@@ -110,6 +110,7 @@ class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_nodes: int | None = None  # nodes of a tree, root included; None: the server's budget
     max_depth: int | None = None
     report: bool = False
+    adaptive: bool = True  # whether drafters that are not named here and do not pay fall silent
     transfer: float | None = None  # how far a drafter's law tilts the target's; 0: not at all
 
     def check(self) -> None:
@@ -203,7 +204,7 @@ class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
     tau: float = 0.0
     by_source: dict[str, tuple[int, int]] = {}  # address -> (drafted, accepted)
     off_reasons: dict[str, str] = {}  # address -> why it did not speak
-    route: str = ""  # who was chosen to watch: vision, text, "text, blind", asked or off
+    route: str = ""  # who was chosen to watch: vision, text, long, "text, blind", asked or off
     lossless: bool = True
     rag_mode: Literal["lossless", "transfer"] = "lossless"
     eta: float = 0.0

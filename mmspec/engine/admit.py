@@ -1,4 +1,4 @@
-"""What a request must satisfy before it costs anything."""
+"""What a request must satisfy before it costs anything, and the room there is for all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ from mmspec.core.errors import BadRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mmspec.core.config import EngineConfig
     from mmspec.core.drafter import Facts
     from mmspec.core.request import Prompt, Request
+    from mmspec.model.cache import KVCache
+    from mmspec.model.target import Target
+
+
+def new_cache(target: Target, config: EngineConfig) -> KVCache:
+    """Keys and values for as many tokens as may be in flight, or as many as are affordable."""
+    scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
+    slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
+    pinned = config.pinned_bytes // target.bytes_per_token()
+    return target.new_cache(slots, config.chunk, scratch, pinned)
 
 
 def check_request(request: Request, facts: Facts, addresses: tuple[str, ...], room: int) -> None:

@@ -12,32 +12,35 @@ import numpy as np
 
 from mmspec.core.errors import BadRequestError
 from mmspec.core.logprobs import logprobs
-from mmspec.core.request import Delta
 from mmspec.core.sequence import Sequence
 from mmspec.core.stopwatch import Stopwatch
-from mmspec.engine.admit import check_request
+from mmspec.engine.admit import check_request, new_cache
+from mmspec.engine.books import Books
 from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
 from mmspec.engine.fault import public
 from mmspec.engine.flight import Flight
+from mmspec.engine.goodput import Ledger
 from mmspec.engine.judge import judge
+from mmspec.engine.routing import Router
 from mmspec.engine.scheduler import Scheduler
 from mmspec.engine.score import score
 from mmspec.engine.settle import observation, reading
-from mmspec.engine.stats import EngineStats, Tally
+from mmspec.engine.stats import EngineStats
 from mmspec.model.batch import Batch, pack_trees
 from mmspec.model.cache import prefix_of
 from mmspec.model.encoder import Encoder
 from mmspec.model.prefill import Prefill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mmspec.core.config import EngineConfig
     from mmspec.core.drafter import Drafter
-    from mmspec.core.request import FinishReason, Request, TokenLogprob
+    from mmspec.core.request import Delta, FinishReason, Request, TokenLogprob
     from mmspec.core.tree import TokenTree
     from mmspec.core.verify import Verdict
+    from mmspec.engine.stats import Tally
     from mmspec.model.target import Output, Target
 
 _log = logging.getLogger(__name__)
@@ -51,6 +54,10 @@ class Engine:
     Args:
         target: the model. config: limits and budgets. drafters: address -> drafter.
         controller: how large trees may be; None: the configured constant.
+        clock: seconds, by which it is measured what pays.
+
+    Attributes:
+        ledger: what was measured of the target and the drafters, over all requests.
     """
 
     def __init__(
@@ -59,19 +66,22 @@ class Engine:
         config: EngineConfig,
         drafters: Mapping[str, Drafter],
         controller: Controller | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.target = target
         self.config = config
         self._stats = EngineStats()
         self.drafting = Stopwatch()
+        self.ledger = Ledger()
+        self._books = Books(config, self.ledger, clock)
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
-        scratch, affordable = config.max_nodes + 1, config.cache_bytes // target.bytes_per_token()
-        slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
-        pinned = config.pinned_bytes // target.bytes_per_token()
-        self.cache = target.new_cache(slots, config.chunk, scratch, pinned)
-        self.panel = Panel(drafters, target.facts.vocabulary, config.enough, self.cache)
+        self.cache = new_cache(target, config)
+        router = Router(drafters, config, self.ledger)
+        self.panel = Panel(
+            drafters, target.facts.vocabulary, config.enough, self.cache, router, clock
+        )
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
@@ -95,10 +105,11 @@ class Engine:
         seed = secrets.randbits(63) if asked is None else asked
         prefix = prefix_of(request.prompt, self.config.grid, request.tenant)
         choices = [Sequence(request, choice, seed, prefix) for choice in range(request.sampling.n)]
-        route = self.panel.route(request, self.config.transfer)
+        beside = len(self._flights)
+        route = self.panel.router.route(request, beside)
         flights = [
             Flight(
-                sequence, Tally(self.panel.addresses, request.speculation.report, route),
+                sequence, self._books.tally(request, self.panel.addresses, route, beside),
                 Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
                 self.target.facts,
             )
@@ -143,9 +154,8 @@ class Engine:
         stats = self._stats
         stats.running, stats.waiting = len(self.scheduler.running), len(self.scheduler.waiting)
         stats.cache_slots, stats.cache_used = self.cache.slots, self.cache.used
-        stats.draft_seconds, stats.vision_seconds = self.drafting.seconds, self.encoder.seconds
-        stats.picture_hits, stats.picture_misses = self.encoder.hits, self.encoder.misses
-        stats.picture_bytes = self.encoder.bytes
+        stats.draft_seconds = self.drafting.seconds
+        stats.see(self.encoder)
         return stats
 
     def reset(self) -> None:
@@ -201,10 +211,9 @@ class Engine:
 
     def _decode(self, sequences: list[Sequence]) -> list[Delta]:
         """Draft, verify and commit one tree a sequence; on a fault, find whose it is."""
+        once = self._books.open([self._flights[one.id] for one in sequences], self.panel)
         try:
-            budgets = [
-                self._flights[one.id].budget(self._controller, len(sequences)) for one in sequences
-            ]
+            budgets = once.budgets(self._controller)
             with self.drafting:
                 trees = self.panel.draft(sequences, budgets, self._tallies())
                 trees, laws = self.panel.laws(sequences, trees, self._tallies())
@@ -222,7 +231,9 @@ class Engine:
                 return [delta for one in sequences for delta in self._decode([one])]
             _log.exception("decoding %s failed", sequences[0].id)
             return [self._tell(sequences[0], "error", error=public(error))]
-        return self._commit(sequences, trees, output, verdict)
+        told = self._commit(sequences, trees, output, verdict)
+        self._stats.silence(once.close(trees))
+        return told
 
     def _commit(
         self, sequences: list[Sequence], trees: list[TokenTree], output: Output, verdict: Verdict
@@ -274,20 +285,10 @@ class Engine:
             self.cache.free(sequence.id)
             self.encoder.release(sequence.id)
             self.panel.forget(sequence.id)
+            flight.tally.finish()
             del self._flights[sequence.id]
             self._stats.finished[reason] = self._stats.finished.get(reason, 0) + 1
-        return Delta(
-            request_id=sequence.request.id,
-            choice=sequence.choice,
-            tokens=() if decided is None else tuple(decided.tolist()),
-            logprobs=likely,
-            prompt_logprobs=flight.take_scored(),
-            finish_reason=reason,
-            seed=sequence.seed,
-            cached_tokens=sequence.reused,
-            report=flight.tally.report() if reason is not None else None,
-            error=error,
-        )
+        return flight.news(reason, decided, likely, error)
 
     def _forward(self, batch: Batch) -> Output:
         """One timed pass of the target."""

@@ -10,6 +10,8 @@ from mmspec.core.request import Delta
 from mmspec.core.sampling import stop_tokens
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mmspec.core.drafter import Facts
     from mmspec.core.request import FinishReason, TokenLogprob
     from mmspec.core.sequence import Sequence
@@ -47,6 +49,28 @@ class Flight:
         taken = tuple(self.scored) or None
         self.scored.clear()
         return taken
+
+    def news(
+        self,
+        reason: FinishReason | None,
+        decided: np.ndarray | None = None,
+        likely: tuple[TokenLogprob, ...] | None = None,
+        error: str | None = None,
+    ) -> Delta:
+        """What one step decided, or why there is no more of it: with a reason, the last news."""
+        sequence = self.sequence
+        return Delta(
+            request_id=sequence.request.id,
+            choice=sequence.choice,
+            tokens=() if decided is None else tuple(decided.tolist()),
+            logprobs=likely,
+            prompt_logprobs=self.take_scored(),
+            finish_reason=reason,
+            seed=sequence.seed,
+            cached_tokens=sequence.reused,
+            report=self.tally.report() if reason is not None else None,
+            error=error,
+        )
 
     def progress(self) -> list[Delta]:
         """How much of the prompt is read, where that was asked for; the first choice says it."""

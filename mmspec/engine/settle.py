@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from mmspec.core.drafter import Observation
 from mmspec.core.top import top_tokens
@@ -12,8 +13,6 @@ from mmspec.core.top import top_tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
-
-    import torch
 
     from mmspec.core.drafter import Needs
     from mmspec.core.tree import TokenTree
@@ -52,4 +51,22 @@ def observation(
         node_offsets=np.cumsum([0, *(len(trees[i]) for i in going)]).astype(np.int32),
         node_tokens=tokens[nodes],
         top=top_tokens(logits, needs.top) if needs.top else empty,
+    )
+
+
+def together(shown: ListOf[Observation]) -> Observation:
+    """What one sequence was shown in several steps, as if in one."""
+    if len(shown) == 1:
+        return shown[0]
+    tokens = np.concatenate([seen.tokens for seen in shown])
+    nodes = np.concatenate([seen.node_tokens for seen in shown])
+    return Observation(
+        offsets=np.array([0, len(tokens)], np.int32),
+        tokens=tokens,
+        hidden={
+            layer: torch.cat([seen.hidden[layer] for seen in shown]) for layer in shown[0].hidden
+        },
+        node_offsets=np.array([0, len(nodes)], np.int32),
+        node_tokens=nodes,
+        top=np.concatenate([seen.top for seen in shown]),
     )

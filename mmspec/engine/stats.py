@@ -12,7 +12,11 @@ from mmspec.core.request import RoundLog, SpeculationReport
 from mmspec.engine.router import UNROUTED, Route
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mmspec.core.tree import TokenTree
+    from mmspec.engine.trial import Trial
+    from mmspec.model.encoder import Encoder
 
 
 class EngineStats(msgspec.Struct, kw_only=True):
@@ -28,6 +32,7 @@ class EngineStats(msgspec.Struct, kw_only=True):
     accepted: int = 0
     finished: dict[str, int] = {}  # finish reason -> choices
     routed: dict[str, int] = {}  # route -> choices
+    silenced: dict[str, int] = {}  # address -> how often it fell silent for not paying
     running: int = 0
     waiting: int = 0
     cache_slots: int = 0
@@ -57,6 +62,17 @@ class EngineStats(msgspec.Struct, kw_only=True):
         """Choices that were admitted by a route."""
         self.routed[route] = self.routed.get(route, 0) + choices
 
+    def see(self, encoder: Encoder) -> None:
+        """Read the gauges of pictures."""
+        self.vision_seconds = encoder.seconds
+        self.picture_hits, self.picture_misses = encoder.hits, encoder.misses
+        self.picture_bytes = encoder.bytes
+
+    def silence(self, addresses: Iterable[str]) -> None:
+        """Drafters that were found not to pay, once a choice."""
+        for address in addresses:
+            self.silenced[address] = self.silenced.get(address, 0) + 1
+
 
 @dataclass(slots=True)
 class Tally:
@@ -65,11 +81,13 @@ class Tally:
     Attributes:
         sources: addresses of the drafters. route: who of them watches.
         logged: whether every round is kept, not only sums.
+        trial: who pays for it; None: nobody is judged.
     """
 
     sources: tuple[str, ...]
     logged: bool = False
     route: Route = UNROUTED
+    trial: Trial | None = None
     rounds: int = 0
     emitted: int = 0
     drafted: np.ndarray = field(init=False)
@@ -88,12 +106,21 @@ class Tally:
         self.emitted += emitted
         if len(tree) > 1:
             bins = len(self.sources)
-            self.drafted += np.bincount(tree.source[1:], minlength=bins)
-            self.accepted += np.bincount(tree.source[kept[1:]], minlength=bins)
+            drafted = np.bincount(tree.source[1:], minlength=bins)
+            accepted = np.bincount(tree.source[kept[1:]], minlength=bins)
+            self.drafted += drafted
+            self.accepted += accepted
+            if self.trial is not None:
+                self.trial.saw(drafted.tolist(), accepted.tolist())
         if self.logged:
             self.log.proposed.append(len(tree) - 1)
             self.log.depth.append(int(tree.depths().max()))
             self.log.accepted.append(len(kept) - 1)
+
+    def finish(self) -> None:
+        """The choice has ended; nothing more is counted."""
+        if self.trial is not None:
+            self.trial.finish(self.off)
 
     def report(self) -> SpeculationReport:
         """The counts as the client sees them."""
@@ -107,7 +134,7 @@ class Tally:
                 for index, source in enumerate(self.sources)
                 if self.drafted[index]
             },
-            off_reasons=dict(self.off),
+            off_reasons=(self.trial.reasons() if self.trial else {}) | self.off,
             route=self.route.name,
             lossless=not self.route.eta,
             rag_mode="lossless" if self.route.eta is None else "transfer",

@@ -153,6 +153,12 @@ class _EngineCollector(Collector):
         for route, choices in list(stats.routed.items()):  # the engine may add one meanwhile
             routed.add_metric([route], choices)
         yield routed
+        silenced = CounterMetricFamily(
+            "mmspec_drafters_silenced", "Drafters found not to pay, by choice", labels=["drafter"]
+        )
+        for drafter, times in list(stats.silenced.items()):
+            silenced.add_metric([drafter], times)
+        yield silenced
         kept = CounterMetricFamily(
             "mmspec_spec_decode_num_accepted_tokens_per_pos",
             "Verified trees that kept a drafted token at this depth, 0 the first",

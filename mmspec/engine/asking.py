@@ -1,0 +1,110 @@
+"""Asking one drafter, who may fail: a batch first, then whoever of it is not at fault."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from mmspec.core.drafter import part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Sequence as ListOf
+
+    from mmspec.core.drafter import Budget, Drafter, Observation
+    from mmspec.core.sequence import Sequence
+    from mmspec.core.tree import TokenTree
+    from mmspec.engine.stats import Tally
+
+_log = logging.getLogger(__name__)
+
+
+class Asking:
+    """Whatever a drafter raises ends its part in the request that made it raise.
+
+    Args:
+        drafters: by address. vocabulary: ids from here on cannot be verified.
+    """
+
+    def __init__(self, drafters: Mapping[str, Drafter], vocabulary: int) -> None:
+        self._drafters, self._vocabulary = drafters, vocabulary
+
+    def trees(
+        self, address: str, asked: list[tuple[Sequence, Budget]], tallies: Mapping[str, Tally]
+    ) -> list[TokenTree | None]:
+        """One tree for each that is asked for; None: the drafter has failed, and is off for it."""
+        told: list[TokenTree | None] = []
+        for (sequence, _), tree in zip(asked, self._ask(address, asked), strict=True):
+            if isinstance(tree, Exception):
+                self._silence(address, sequence, tallies, tree)
+                told.append(None)
+            else:
+                told.append(tree)
+        return told
+
+    def show(
+        self,
+        address: str,
+        sequences: ListOf[Sequence],
+        seen: Observation,
+        tallies: Mapping[str, Tally],
+    ) -> None:
+        """Let a drafter observe.
+
+        After a failed batch it is unknown how far it got, so each of its sequences is forgotten
+        before it is shown the step alone; nobody learns the same step twice.
+        """
+        drafter = self._drafters[address]
+        try:
+            drafter.observe(sequences, seen)
+            return
+        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+            if len(sequences) == 1:
+                self._silence(address, sequences[0], tallies, error)
+                return
+            _log.debug("drafter %s failed on a batch; asking one by one", address, exc_info=error)
+        for index, sequence in enumerate(sequences):
+            try:
+                drafter.forget(sequence.id)
+                drafter.observe([sequence], part(seen, [index]))
+            except Exception as alone:  # noqa: BLE001  # a drafter may fail in any way
+                self._silence(address, sequence, tallies, alone)
+
+    def forget(self, address: str, id: str) -> None:
+        """Free what a drafter holds for a sequence."""
+        try:
+            self._drafters[address].forget(id)
+        except Exception:  # noqa: BLE001  # a drafter may fail in any way
+            _log.exception("drafter %s failed to forget", address)
+
+    def _ask(
+        self, address: str, asked: list[tuple[Sequence, Budget]]
+    ) -> list[TokenTree | Exception]:
+        """The drafter's trees; where the batch fails, each sequence on its own."""
+        try:
+            trees = self._drafters[address].draft(
+                [one for one, _ in asked], [budget for _, budget in asked]
+            )
+            for (sequence, budget), tree in zip(asked, trees, strict=True):
+                self._inspect(sequence, budget, tree)
+        except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
+            if len(asked) == 1:
+                return [error]
+            return [self._ask(address, [one])[0] for one in asked]
+        return list(trees)
+
+    def _inspect(self, sequence: Sequence, budget: Budget, tree: TokenTree) -> None:
+        """Refuse a tree that could not be verified."""
+        if tree.tokens[0] != sequence.tokens[-1]:
+            raise ValueError("the tree's root is not the last decided token")
+        if len(tree) > budget.nodes or (len(tree) > 1 and tree.depths().max() > budget.depth):
+            raise ValueError("the tree is larger than its budget")
+        if tree.tokens.min() < 0 or tree.tokens.max() >= self._vocabulary:
+            raise ValueError("the tree holds ids outside the vocabulary")
+
+    def _silence(
+        self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], error: Exception
+    ) -> None:
+        _log.warning("drafter %s is off for %s", address, sequence.id, exc_info=error)
+        tallies[sequence.id].off[address] = f"failed: {type(error).__name__}"
+        self.forget(address, sequence.id)
