@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from mmspec.core.config import EngineConfig
@@ -9,7 +10,7 @@ from mmspec.core.request import Request, Sampling, Speculation
 from mmspec.engine.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mmspec.core.drafter import Drafter
     from mmspec.core.request import Prompt, SpeculationReport, TokenLogprob
@@ -19,13 +20,19 @@ CHUNK = 32
 GREEDY = Sampling(temperature=0.0, max_tokens=40)
 
 
-def engine(target: Target, drafters: Mapping[str, Drafter] | None = None, **options) -> Engine:
+def engine(
+    target: Target,
+    drafters: Mapping[str, Drafter] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    **options,
+) -> Engine:
     """A small engine whose prompts span several prefill chunks; nothing depends on time in it."""
     settings = {
         "chunk": CHUNK, "max_sequences": 4, "cache_bytes": 64 << 20, "prefix_cache": False,
         "judge_rounds": 0,
     }  # fmt: skip
-    return Engine(target, EngineConfig(**{**settings, **options}), drafters or {})
+    config = EngineConfig(**{**settings, **options})
+    return Engine(target, config, drafters or {}, clock=clock)
 
 
 def run(

@@ -79,9 +79,8 @@ class Engine:
         self._reach = max(REACH, config.max_depth)
         self.cache = new_cache(target, config)
         router = Router(drafters, config, self.ledger)
-        self.panel = Panel(
-            drafters, target.facts.vocabulary, config.enough, self.cache, router, clock
-        )
+        vocabulary = target.facts.vocabulary
+        self.panel = Panel(drafters, vocabulary, config.enough, self.cache, router, clock)
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
@@ -105,11 +104,11 @@ class Engine:
         seed = secrets.randbits(63) if asked is None else asked
         prefix = prefix_of(request.prompt, self.config.grid, request.tenant)
         choices = [Sequence(request, choice, seed, prefix) for choice in range(request.sampling.n)]
-        beside = len(self._flights)
-        route = self.panel.router.route(request, beside)
+        panel, beside = self.panel, len(self._flights)
+        route = panel.router.route(request, beside)
         flights = [
             Flight(
-                sequence, self._books.tally(request, self.panel.addresses, route, beside),
+                sequence, self._books.tally(request, panel.addresses, route, beside),
                 Prefill(self.target, sequence, partial(self.encoder.look, sequence)),
                 self.target.facts,
             )

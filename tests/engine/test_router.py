@@ -33,7 +33,7 @@ def asked(media=(), **speculation):
     ],
 )
 def test_pictures_go_to_those_who_see(request_, addresses, name, off):
-    route = choose(request_, addresses)
+    route = choose(request_, addresses, 4096)
     assert route.name == name
     assert set(route.off) == off
     assert all(reason.startswith("routed: ") for reason in route.off.values())

@@ -58,12 +58,12 @@ def test_the_target_says_the_same_with_and_without_them(name, tmp_path):
     target = tiny.target(name)
     loud = running.engine(target, drafters(target, tmp_path, FULL[name]))
     quiet, prompts = running.engine(target), mixed(name)
-    said = running.reported(loud, prompts)
+    said = running.reported(loud, prompts, speculation=ALL)
     for index in range(len(tiny.prompts(name))):
         assert said[str(index)][0] == tiny.greedy(name, index)
     spoke = set().union(*(report.by_source for _, report in said.values()))
     assert {"longctx.longspec", "longctx.self_window"} <= spoke
-    assert running.run(loud, prompts, NOISY) == running.run(quiet, prompts, NOISY)
+    assert running.run(loud, prompts, NOISY, ALL) == running.run(quiet, prompts, NOISY)
 
 
 def test_without_features_too(tmp_path):
@@ -72,24 +72,27 @@ def test_without_features_too(tmp_path):
         target, drafters(target, tmp_path, 2, features=(), window=1, direct=False)
     )
     prompts = mixed("llama")
-    assert running.run(loud, prompts) == running.run(running.engine(target), prompts)
+    assert running.run(loud, prompts, speculation=ALL) == running.run(
+        running.engine(target), prompts
+    )
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2_5_vl"])
 def test_company_changes_nothing(name, tmp_path):
     target = tiny.target(name)
     made, prompts = drafters(target, tmp_path, FULL[name]), mixed(name)
-    together = running.run(running.engine(target, made), prompts, NOISY)
+    together = running.run(running.engine(target, made), prompts, NOISY, ALL)
     for id, prompt in prompts.items():
-        assert running.run(running.engine(target, made), {id: prompt}, NOISY) == {id: together[id]}
+        alone = running.run(running.engine(target, made), {id: prompt}, NOISY, ALL)
+        assert alone == {id: together[id]}
 
 
 def test_a_prompt_found_in_the_cache_is_drafted_for_as_one_that_was_read(tmp_path):
     target = tiny.target("llama")
     loud = running.engine(target, drafters(target, tmp_path, 2, features=()), prefix_cache=True)
     prompt = Prompt(np.random.default_rng(2).integers(1, 150, 129))
-    first = running.reported(loud, {"a": prompt})["a"]
-    second = running.reported(loud, {"b": prompt})["b"]
+    first = running.reported(loud, {"a": prompt}, speculation=ALL)["a"]
+    second = running.reported(loud, {"b": prompt}, speculation=ALL)["b"]
     assert loud.stats.reused_tokens > 0
     assert second[0] == first[0]
     assert second[1].by_source == first[1].by_source
