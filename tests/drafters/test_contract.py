@@ -28,6 +28,7 @@ import mmspec
 from mmspec.core.drafter import Budget
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
+from mmspec.engine.settle import together
 
 WINGS = ("text", "vision", "longctx", "retrieval")
 BUDGETS = [Budget(1, 12), Budget(16, 0), Budget(16, 1), Budget(2, 12), Budget(16, 12)]
@@ -218,6 +219,36 @@ def test_forgetting_frees_everything_and_leaves_no_trace(build):
         prefill(mind, [again], target)
         trees.append([step(mind, [again], [Budget(16, 12)], target)[0] for _ in range(5)])
     assert all(map(same, *trees))
+
+
+def test_many_steps_may_be_shown_at_once(build):
+    """One that was silent is shown all that it missed together, and goes on from there."""
+    prompt_, target = prompt(1), Markov()
+    trees = {}
+    for name, every in (("as they come", 1), ("together", 40)):
+        drafter = build()
+        one = sequence("a", prompt_)
+        prefill(drafter, [one], target)
+        missed = []
+        for turn in range(40):
+            missed.append(observation(
+                [one.tokens[-1:]], [one.tokens[-1:]], target, drafter.needs.layers
+            ))  # fmt: skip
+            one.extend(np.array([target.next(int(one.tokens[-1]), len(one))]))
+            one.cached = len(one) - 1
+            if (turn + 1) % every == 0:
+                drafter.observe([one], together(missed))
+                missed = []
+        first = drafter.draft([one], [Budget(16, 12)])[0]
+        later = [step(drafter, [one], [Budget(16, 12)], target)[0] for _ in range(10)]
+        trees[name] = [first, *later]
+    for one_by_one, at_once in zip(*trees.values(), strict=True):
+        at_once.check()
+        if (
+            "recycling" not in build().__module__
+        ):  # what its rows were worth meanwhile it cannot say
+            assert one_by_one.tokens.tolist() == at_once.tokens.tolist()
+    assert any(len(tree) > 1 for tree in trees["together"])
 
 
 def test_an_empty_batch_is_fine(build):

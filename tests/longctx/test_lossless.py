@@ -10,13 +10,15 @@ import tiny
 import torch
 
 from mmspec.core.errors import ConfigError
-from mmspec.core.request import Prompt, Sampling
+from mmspec.core.request import Prompt, Sampling, Speculation
 from mmspec.engine.build import build_drafters
 from mmspec.longctx.longspec_checkpoint import save_checkpoint
 from mmspec.longctx.longspec_config import LongspecConfig
 from mmspec.longctx.longspec_network import LongspecNetwork
 
 NOISY = Sampling(temperature=0.8, seed=5, max_tokens=24)
+# Of those that run a model one watches a request, unless it asks for more.
+ALL = Speculation(drafters=("longctx.longspec", "longctx.self_window", "retrieval.suffix"))
 FULL = {"llama": 2, "qwen2": 1, "qwen3": 2, "llava": 2, "qwen2_5_vl": 1, "qwen3_vl": 2}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmspec_evals.method import Method
     from mmspec_evals.methods.models import Models
 
+_AUTO = "auto"
 _BUDGETS = {"nodes": "max_nodes", "depth": "max_depth"}
 
 
@@ -92,29 +93,38 @@ def _assisted(models: Models, options: Options) -> PlainMethod:
 def _speculation(name: str, detail: str, config: Config) -> Speculation:
     """Drafters and budgets of ``mmspec:retrieval.suffix,nodes=8,depth=4``.
 
+    What is measured on the way silences nobody, so that tau is a function of the case alone;
+    ``mmspec:auto`` is the server's own policy, which time has a part in.
+
     Raises:
         PlanError: what it names is not configured.
     """
     known = [f"{wing}.{one}" for wing, drafters in config.drafters.items() for one in drafters]
     drafters: list[str] = []
     budgets: dict[str, int] = {}
+    adaptive = False
     for word in filter(None, detail.split(",")):
         field, _, value = word.partition("=")
         if field in _BUDGETS and value.isdecimal() and int(value) > 0:
             budgets[_BUDGETS[field]] = int(value)
         elif word in known:
             drafters.append(word)
+        elif word == _AUTO:
+            adaptive = True
         else:
             budget = " and ".join(f"{one}=N" for one in _BUDGETS)
             raise PlanError(
                 f"{name}: {word!r} is neither a configured drafter ({', '.join(known)}) nor a "
-                f"budget ({budget})"
+                f"budget ({budget}) nor {_AUTO}"
             )
     for field, asked in budgets.items():
         most = getattr(config.engine, field)
         if asked > most:
             raise PlanError(f"{name}: the engine's {field} is {most}; raise it in the config file")
+    if adaptive and drafters:
+        raise PlanError(f"{name}: drafters that are named are not chosen between")
     return Speculation(
+        adaptive=adaptive,
         drafters=tuple(drafters) or None,
         max_nodes=budgets.get("max_nodes"),
         max_depth=budgets.get("max_depth"),

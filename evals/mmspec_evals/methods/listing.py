@@ -8,6 +8,7 @@ def describe() -> dict[str, str]:
     return {
         "mmspec": "our engine, speculating with the drafters of its configuration",
         "mmspec:WING.DRAFTER[,nodes=N][,depth=N]": "the same with these drafters and budgets only",
+        "mmspec:auto[,nodes=N][,depth=N]": "as its server runs: what does not pay falls silent",
         "vanilla": "our engine with speculation off",
         "vanilla.again": "the same among the methods: its speedup must be 1",
         "hf_greedy": "transformers' generate (sampling where the run does)",
