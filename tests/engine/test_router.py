@@ -188,6 +188,6 @@ def test_the_better_of_two_is_learned():
     for id, prompt in prompts.items():
         said = run(loop, {id: prompt}, Sampling(temperature=0.0, max_tokens=120))
         assert said == {id: texts[id]}
-    assert list(drafters["text.poor"].asked)[0] == "0"
+    assert next(iter(drafters["text.poor"].asked)) == "0"
     assert list(drafters["text.rich"].asked)[-4:] == ["4", "5", "6", "7"]
     assert not {"4", "5", "6", "7"} & set(drafters["text.poor"].asked)
