@@ -48,18 +48,29 @@ class Books:
             trial = Trial(addresses, self._terms, self._ledger, where)
         return Tally(addresses, request.speculation.report, route, trial)
 
-    def open(self, flights: list[Flight], panel: Panel) -> Round:
-        """A round of decoding begins."""
-        return Round(flights, panel, self._ledger, self._clock)
+    def open(self, flights: list[Flight], panel: Panel, timed: bool) -> Round:
+        """A round of decoding begins.
+
+        Args:
+            timed: whether its seconds are its own. Beside a chunk of a prompt they are not: what a
+                device still had to do for that would be waited for here.
+        """
+        return Round(flights, panel, self._ledger, self._clock, timed=timed)
 
 
 class Round:
     """One step of those who decode, on the clock."""
 
     def __init__(
-        self, flights: list[Flight], panel: Panel, ledger: Ledger, clock: Callable[[], float]
+        self,
+        flights: list[Flight],
+        panel: Panel,
+        ledger: Ledger,
+        clock: Callable[[], float],
+        *,
+        timed: bool,
     ) -> None:
-        self._flights, self._panel = flights, panel
+        self._flights, self._panel, self._timed = flights, panel, timed
         self._ledger, self._clock = ledger, clock
         self._trials = [one.tally.trial for one in flights if one.tally.trial is not None]
         self._where = spot(sum(len(one.sequence) for one in flights), len(flights))
@@ -79,9 +90,9 @@ class Round:
         nodes = sum(map(len, trees)) - len(trees)
         if nodes:
             self._ledger.drafted(self._where)
-        else:
+        elif self._timed:
             self._ledger.plain(self._where, seconds)
-        price = self._ledger.price(self._where)
+        price = self._ledger.price(self._where) if self._timed else None
         silenced: list[str] = []
         for trial in self._trials:
             if price is None:
@@ -98,4 +109,5 @@ class Round:
             one.tally.trial is None and one.sequence.request.speculation.enabled
             for one in self._flights
         )
-        return bool(self._trials) and not bound and self._ledger.due(self._where)
+        able = self._timed and bool(self._trials) and not bound
+        return able and self._ledger.due(self._where)

@@ -137,7 +137,7 @@ class Engine:
         going = [one for one in plan.decoding if self._flights[one.id].remaining > 0]
         told += [self._tell(one, "length") for one in plan.decoding if one not in going]
         if going:
-            told += self._decode(going)
+            told += self._decode(going, timed=not plan.chunks)
         self._stats.steps += 1
         self._stats.step_seconds += time.perf_counter() - began
         return told
@@ -208,9 +208,9 @@ class Engine:
             self.panel.observe([sequence], seen, self._tallies())
         return flight.progress()
 
-    def _decode(self, sequences: list[Sequence]) -> list[Delta]:
+    def _decode(self, sequences: list[Sequence], *, timed: bool = False) -> list[Delta]:
         """Draft, verify and commit one tree a sequence; on a fault, find whose it is."""
-        once = self._books.open([self._flights[one.id] for one in sequences], self.panel)
+        once = self._books.open([self._flights[one.id] for one in sequences], self.panel, timed)
         try:
             budgets = once.budgets(self._controller)
             with self.drafting:

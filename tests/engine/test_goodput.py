@@ -223,3 +223,23 @@ def test_with_losers_alone_an_answer_is_as_fast_as_plain_but_for_what_trying_cos
     trying = tried * (3 * ROW + 0.3 + 0.1) + (ENOUGH + 1) * 0.1
     reading = (PAUSE + 64) / LATE * 0.1
     assert clock.now <= rounds * PASS + prefill + trying + reading + 1.0
+
+
+def test_rounds_beside_a_prefill_count_for_nobody(target, text):
+    """A device may still be busy with the prompt when it is asked for the round."""
+    clock = Clock()
+    drafter = Chain(clock, {"a": text, "b": text, "c": text}, always, cost=0.1)
+    loop = engine(target, clock, {WORD: drafter}, step_tokens=64)
+    loop.submit(Request("a", PROMPT, saying(60)))
+    while not loop.scheduler.running or loop.scheduler.running[0].pending > 1:
+        loop.step()
+    long = Prompt(np.random.default_rng(2).integers(3, 90, 300))
+    loop.submit(Request("b", long, saying(4), Speculation(enabled=False)))
+    for _ in range(9):  # chunks of 32: the first sequence decodes beside them
+        loop.step()
+    assert loop.ledger.price(spot(25, 1)) is None
+    assert (
+        len(drafter.asked["a"]) >= 8
+    )  # and nothing is run plain for a measure that would be wrong
+    while loop.busy:
+        loop.step()

@@ -26,3 +26,13 @@ def test_routes_are_counted_while_one_is_added(monkeypatch):
     told = Metrics(engine, bridge, "m").render().decode().splitlines()
     assert 'mmspec_requests_routed_total{route="text"} 2.0' in told
     assert 'mmspec_requests_routed_total{route="image"} 3.0' in told
+
+
+def test_silences_are_counted_by_drafter():
+    stats = EngineStats()
+    stats.silence(["text.eagle", "retrieval.suffix"])
+    stats.silence(["text.eagle"])
+    engine, bridge = SimpleNamespace(stats=stats), SimpleNamespace(heartbeat_age=0.0)
+    told = Metrics(engine, bridge, "m").render().decode().splitlines()
+    assert 'mmspec_drafters_silenced_total{drafter="text.eagle"} 2.0' in told
+    assert 'mmspec_drafters_silenced_total{drafter="retrieval.suffix"} 1.0' in told

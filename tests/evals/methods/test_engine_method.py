@@ -14,6 +14,7 @@ from mmspec_evals.methods.build import build_methods
 @pytest.fixture(scope="module")
 def arms(text):
     names = ["vanilla", "mmspec", "mmspec:retrieval.suffix", "mmspec:nodes=3,depth=2"]
+    names.append("mmspec:auto,nodes=8")
     return {method.name: method for method in build_methods(names, text)}
 
 
@@ -54,6 +55,8 @@ def test_variants_keep_to_their_budget_and_drafters(arms, text):
     assert max(rounds.depth) <= 2
     suffix = arms["mmspec:retrieval.suffix"]
     assert suffix.settings["speculation"]["drafters"] == ["retrieval.suffix"]
+    judged = {name: arm.settings["speculation"]["adaptive"] for name, arm in arms.items()}
+    assert [name for name, one in judged.items() if one] == ["vanilla", "mmspec:auto,nodes=8"]
     suffix.generate(folders.case())
     assert text.engine.stats.finished == {"length": 1}
 
@@ -131,6 +134,7 @@ def test_interrupting_leaves_nothing_in_flight(arms, text, monkeypatch):
         ("mmspec:retrieval.none", r"retrieval\.suffix, retrieval\.recycling"),
         ("mmspec:nodes=99", "max_nodes is 16"),
         ("mmspec:nodes=0", "nodes=N"),
+        ("mmspec:auto,retrieval.suffix", "not chosen between"),
         ("vanila", "there are: mmspec"),
         ("openai:", "there are"),
         ("openai:nowhere", "not a URL"),
