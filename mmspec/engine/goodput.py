@@ -17,6 +17,7 @@ LAST = 5  # plain rounds whose median is the price, so that one stall is none
 STALE = 128  # rounds at a spot after which its price is measured once more
 SHORT = 512  # tokens up to which attention is too small a part of a pass to tell lengths apart
 MEASURED = 64  # rounds before a speed is known
+SURE = 512  # rounds before it is known of more than a few requests
 MEMORY = 1024  # rounds beyond which what was measured counts half
 
 
@@ -105,10 +106,10 @@ class Ledger:
         held.accepted = held.accepted * fade + accepted
         held.cost = held.cost * fade + cost
 
-    def speed(self, address: str, where: Cell) -> float | None:
-        """What it pays: 1.0 is plain decoding; None: not known yet."""
+    def speed(self, address: str, where: Cell, rounds: int = MEASURED) -> float | None:
+        """What it pays: 1.0 is plain decoding; None: not known yet, by so many rounds."""
         held = self._speeds.get((address, where))
-        if held is None or held.rounds < MEASURED:
+        if held is None or held.rounds < rounds:
             return None
         return pays(held.rounds, held.accepted, held.cost)
 

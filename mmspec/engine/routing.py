@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mmspec.core.drafter import Selective, Teacher
 from mmspec.core.errors import BadRequestError
-from mmspec.engine.goodput import cell
+from mmspec.engine.goodput import SURE, cell
 from mmspec.engine.router import NAMES, READING, Route, Rules, choose
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ class Router:
         ]
 
     def _best(self, able: list[str], where: Cell) -> str | None:
-        """Each until it is measured, then who pays best, now and then another; None: nobody."""
+        """Each until it is measured, then who pays best, now and then another; None: nobody.
+
+        One request is enough to prefer another drafter, not to go without: there the next one
+        could not show what it is worth.
+        """
         turn = self._ledger.turn(where)
         speeds: dict[str, float] = {}
         for address in able:
@@ -130,7 +134,8 @@ class Router:
         if turn % AGAIN == 0:
             return able[turn // AGAIN % len(able)]
         best = max(able, key=speeds.__getitem__)
-        return best if speeds[best] >= self._config.judge_floor else None
+        doubtful = self._ledger.speed(best, where, SURE) is None
+        return best if doubtful or speeds[best] >= self._config.judge_floor else None
 
     def _unpaid(self, able: list[str], where: Cell) -> dict[str, str]:
         speeds = {address: self._ledger.speed(address, where) or 1.0 for address in able}

@@ -13,7 +13,7 @@ from timed import Chain, Clock
 from mmspec.core.config import EngineConfig
 from mmspec.core.drafter import Needs
 from mmspec.core.request import Media, Prompt, Request, Sampling, Speculation
-from mmspec.engine.goodput import Ledger, cell
+from mmspec.engine.goodput import SURE, Ledger, cell
 from mmspec.engine.router import choose
 from mmspec.engine.routing import AGAIN, Router
 
@@ -163,6 +163,17 @@ def test_where_nobody_pays_no_model_watches_but_now_and_then():
     assert [len(speaks(route)) for route in routes] == [2] + [1] * (AGAIN - 1) + [2]
     assert routes[1].off["text.eagle"] == "routed: pays 0.80x of plain for such requests"
     assert routes[1].name == "text"
+
+
+def test_one_request_that_did_not_pay_is_not_enough_to_go_without():
+    ledger = Ledger()
+    for address in ("text.eagle", "text.small"):
+        ledger.feed(address, cell(50, 1), SURE - 1, 0, SURE)
+    made = router(ledger)
+    assert all(len(speaks(made.route(prompted(50), 0))) == 2 for _ in range(AGAIN))
+    ledger.feed("text.eagle", cell(50, 1), 1, 0, 0.0)
+    assert len(speaks(made.route(prompted(50), 0))) == 2  # another's turn
+    assert len(speaks(made.route(prompted(50), 0))) == 1
 
 
 @pytest.mark.parametrize("fixed", [{"adaptive": False}, {"drafters": ("text.eagle",)}])
