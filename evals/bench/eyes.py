@@ -101,7 +101,7 @@ def main() -> None:
     engine, processor = build(
         Config(
             model=ModelConfig(path=options.model),
-            engine=EngineConfig(prefix_cache=False),
+            engine=EngineConfig(prefix_cache=False, judge_rounds=0),
             drafters={"vision": {"vispec": {"path": options.eyes[0].partition("=")[2]}}},
         )
     )

@@ -43,7 +43,7 @@ STREAM = Sampling(temperature=0.0, max_tokens=1800, ignore_eos=True)
 BRIEF = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
 BEFORE = 40  # tokens of the stream before the picture enters
 PLACEHOLDER = 4095
-ENGINE = EngineConfig(prefix_cache=False)
+ENGINE = EngineConfig(prefix_cache=False, judge_rounds=0)
 
 
 class Inline(Executor):

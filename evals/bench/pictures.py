@@ -176,7 +176,7 @@ def main() -> None:
     engine, processor = build(
         Config(
             model=ModelConfig(path=options.model),
-            engine=EngineConfig(prefix_cache=False, max_sequences=8),
+            engine=EngineConfig(prefix_cache=False, max_sequences=8, judge_rounds=0),
             drafters=drafters,
         )
     )

@@ -158,7 +158,7 @@ def main() -> None:
     for numerics in ("bitwise", "near-tie"):
         model = ModelConfig(path=options.model, numerics=numerics, device=options.device)
         engines[numerics], processor = build(
-            Config(model=model, engine=EngineConfig(prefix_cache=False))
+            Config(model=model, engine=EngineConfig(prefix_cache=False, judge_rounds=0))
         )
     bitwise = engines["bitwise"]
     spec = bitwise.target.model.config
