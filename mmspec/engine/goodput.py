@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 ENOUGH = 3  # plain rounds before a price is known
 LAST = 5  # plain rounds whose median is the price, so that one stall is none
-STALE = 128  # rounds at a spot after which its price is measured once more
+EVERY = 4  # rounds with drafts between plain ones until then: a short answer is to have few of them
+STALE = 128  # and from then on
 SHORT = 512  # tokens up to which attention is too small a part of a pass to tell lengths apart
 MEASURED = 64  # rounds before a speed is known
 SURE = 512  # rounds before it is known of more than a few requests
@@ -80,7 +81,9 @@ class Ledger:
     def due(self, where: Spot) -> bool:
         """Whether the next round there should be plain, to be measured."""
         held = self._prices.get(where)
-        return held is None or len(held.seconds) < ENOUGH or held.age >= STALE
+        if held is None:
+            return False
+        return held.age >= (EVERY if len(held.seconds) < ENOUGH else STALE)
 
     def plain(self, where: Spot, seconds: float) -> None:
         """A round in which nothing was drafted."""
@@ -90,8 +93,7 @@ class Ledger:
 
     def drafted(self, where: Spot) -> None:
         """A round with drafts: the price there is one round older."""
-        if where in self._prices:
-            self._prices[where].age += 1
+        self._prices.setdefault(where, _Price()).age += 1
 
     def feed(self, address: str, where: Cell, rounds: int, accepted: int, cost: float) -> None:
         """What a drafter did for one choice.

@@ -12,10 +12,11 @@ from running import reported, run
 from timed import PASS, ROW, Chain, Clock, engine
 
 from mmspec.core.request import Prompt, Request, Sampling, Speculation
-from mmspec.engine.goodput import ENOUGH, LAST, STALE, Ledger, pays, spot
+from mmspec.engine.goodput import ENOUGH, EVERY, LAST, STALE, Ledger, pays, spot
 from mmspec.engine.trial import LATE, PAUSE, PROBE, Terms, Trial
 
 PROMPT = Prompt(np.random.default_rng(1).integers(3, 90, 20))
+FIRST = ENOUGH * (EVERY + 1)  # rounds until it is known what a plain one costs
 WORD, QUOTE = "text.word", "retrieval.quote"
 
 
@@ -52,7 +53,8 @@ def test_who_loses_falls_silent_after_64_rounds_and_the_text_is_the_same(target,
     clock = Clock()
     drafter = Chain(clock, {"a": text}, never, cost=0.2)
     loop, report = spoken(target, clock, {WORD: drafter}, text, 200)
-    assert drafter.asked["a"] == list(range(ENOUGH, ENOUGH + 64))
+    known = [place for place in range(FIRST) if place % (EVERY + 1) != EVERY]
+    assert drafter.asked["a"] == [*known, *range(FIRST, FIRST + 64)]
     paid = 1 / (1 + 3 * ROW + 0.2)
     assert report.off_reasons == {WORD: f"pays {paid:.2f}x of plain over 64 rounds"}
     assert report.rounds == 200
@@ -88,14 +90,14 @@ def test_who_is_asked_for_by_name_is_never_judged_nor_left_out(target, text, spe
 
 def test_the_silent_are_heard_again_and_know_all_they_missed(target, text):
     clock = Clock()
-    began = ENOUGH
+    began, early = FIRST, FIRST - ENOUGH
     woken = began + 64 + PAUSE
     drafter = Chain(clock, {"a": text}, lambda place: 99 if place >= woken else 0, cost=0.2)
     _, report = spoken(target, clock, {WORD: drafter}, text, 460)
     asked = np.array(drafter.asked["a"])
-    assert asked[64] == woken
+    assert asked[early + 64] == woken
     assert not np.any((asked > began + 63) & (asked < woken))
-    assert len(asked) - 64 > PROBE  # it has passed, and goes on
+    assert len(asked) - early - 64 > PROBE  # it has passed, and goes on
     assert report.off_reasons == {}
     # All but what the last round decided, each token once; in silence many together.
     seen = np.concatenate(drafter.shown["a"])
@@ -122,7 +124,7 @@ def test_who_waits_at_no_cost_is_not_judged_for_waiting(target, text):
     clock = Clock()
     drafter = Chain(clock, {"a": text}, always, length=0, cost=0.005, model=False)
     _, report = spoken(target, clock, {QUOTE: drafter}, text, 150)
-    assert len(drafter.asked["a"]) == 149 - ENOUGH
+    assert len(drafter.asked["a"]) == 149
     assert report.off_reasons == {}
 
 
@@ -130,7 +132,7 @@ def test_waiting_that_costs_is_judged(target, text):
     clock = Clock()
     drafter = Chain(clock, {"a": text}, always, length=0, cost=0.02, model=False)
     _, report = spoken(target, clock, {QUOTE: drafter}, text, 150)
-    assert len(drafter.asked["a"]) == 64
+    assert len(drafter.asked["a"]) == 64 + ENOUGH - 1  # where nothing is said the price is known
     assert QUOTE in report.off_reasons
 
 
@@ -141,7 +143,7 @@ def test_the_dearer_of_two_who_say_the_same_falls_silent_alone(target, text):
     dear = Chain(clock, {"a": text}, always, cost=0.6)
     _, report = spoken(target, clock, {WORD: dear, QUOTE: cheap}, text, 400, enough=1e9)
     assert set(report.off_reasons) == {WORD}
-    assert len(dear.asked["a"]) == 64
+    assert len(dear.asked["a"]) == FIRST - ENOUGH + 64
     assert report.tau > 3.5
 
 
@@ -180,6 +182,9 @@ def test_a_batch_is_judged_by_its_own_price_and_named_drafters_speak_in_it(targe
 def test_prices_are_medians_known_late_and_measured_anew():
     ledger, here = Ledger(), spot(900, 3)
     for seconds in (1.0, 50.0):
+        for _ in range(EVERY):
+            assert not ledger.due(here)
+            ledger.drafted(here)
         assert ledger.due(here)
         ledger.plain(here, seconds)
         assert ledger.price(here) is None
@@ -219,7 +224,7 @@ def test_with_losers_alone_an_answer_is_as_fast_as_plain_but_for_what_trying_cos
     loud = Chain(clock, {"a": text}, never, cost=0.3, watch=0.1)
     spoken(target, clock, {WORD: loud}, text, 460)
     rounds, prefill = 460, PASS + ROW * 18
-    tried = 64 + PROBE
+    tried = FIRST - ENOUGH + 64 + PROBE
     trying = tried * (3 * ROW + 0.3 + 0.1) + (ENOUGH + 1) * 0.1
     reading = (PAUSE + 64) / LATE * 0.1
     assert clock.now <= rounds * PASS + prefill + trying + reading + 1.0

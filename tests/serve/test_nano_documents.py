@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 CONFIG = Config(
     model=ModelConfig(path="nano", name="nano", threads=1),
-    engine=EngineConfig(max_sequences=4, cache_bytes=512 << 20),
+    engine=EngineConfig(max_sequences=4, cache_bytes=512 << 20, judge_rounds=0),
     serve=ServeConfig(api_keys=("ann", "bob")),
 )
 MADE, PAIRS = document(7, 1500)
