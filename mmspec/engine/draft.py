@@ -12,7 +12,7 @@ import numpy as np
 from mmspec.core.config import EngineConfig
 from mmspec.core.drafter import Needs, Remembers, part
 from mmspec.core.errors import EngineFaultError
-from mmspec.core.fuse import fuse
+from mmspec.core.fuse import fuse, promised
 from mmspec.core.tree import TokenTree
 from mmspec.engine.asking import Asking
 from mmspec.engine.goodput import Ledger
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
     from mmspec.model.cache import KVCache
-
-
-def promised(trees: ListOf[TokenTree]) -> float:
-    """Drafted tokens that the most promising of some trees expects to be kept."""
-    return max((float(np.exp(tree.scores[1:]).sum()) for tree in trees), default=0.0)
 
 
 class Panel:
@@ -133,7 +128,7 @@ class Panel:
                     stamp = np.full(len(tree), source, np.uint8)
                     guesses[index].append(replace(tree, source=stamp))
         return [
-            fuse(trees, budget) if trees else TokenTree.root(int(sequence.tokens[-1]))
+            fuse(trees, budget).tree if trees else TokenTree.root(int(sequence.tokens[-1]))
             for sequence, trees, budget in zip(sequences, guesses, budgets, strict=True)
         ]
 

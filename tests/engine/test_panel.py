@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from mmspec.core.drafter import Budget, Needs
+from mmspec.core.fuse import promised
 from mmspec.core.request import Prompt, Request
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
-from mmspec.engine.draft import Panel, promised
+from mmspec.engine.draft import Panel
 from mmspec.engine.stats import Tally
 
 BUDGET = Budget(16, 8)
