@@ -201,6 +201,37 @@ class Selective(Protocol):
 
 
 @runtime_checkable
+class Limited(Protocol):
+    """A drafter whose positions may end before the target's do."""
+
+    def reach(self, request: Request) -> int | None:
+        """Most tokens of a request's text, prompt and answer, that it follows; None: all."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A drafter that holds memory of every sequence it watches."""
+
+    def room(self, tokens: int) -> int:
+        """Bytes it holds, at most, of a sequence of so many tokens, prompt and answer.
+
+        A drafter of bounded memory answers by its window, whatever the length.
+        """
+        ...
+
+
+@runtime_checkable
+class Pooled(Sized, Protocol):
+    """A drafter that takes what it holds out of a store of its own."""
+
+    @property
+    def pool(self) -> int:
+        """Bytes of the store, over all sequences."""
+        ...
+
+
+@runtime_checkable
 class Teacher(Protocol):
     """A drafter whose law may be transferred to the target's (``mmspec.core.transfer``)."""
 

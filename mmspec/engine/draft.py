@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from mmspec.core.drafter import Budget, Needs, Remembers, Selective, Teacher, part
-from mmspec.core.errors import BadRequestError, EngineFaultError
+from mmspec.core.errors import BadRequestError, CacheFullError, EngineFaultError
 from mmspec.core.fuse import fuse
 from mmspec.core.tree import TokenTree
+from mmspec.engine.bounds import Bounds
 from mmspec.engine.router import Route, choose
 from mmspec.model.keys import Keys
 
@@ -42,15 +43,17 @@ class Panel:
     ``cache``, once.
 
     Whatever a drafter raises ends its part in the request that made it raise, with a reason in
-    the report; the request itself, and everyone else, goes on.
+    the report; the request itself, and everyone else, goes on. So does one for whose memory there
+    is no room within ``most`` bytes, and one whose positions end.
     """
 
     def __init__(
         self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float = math.inf,
-        cache: KVCache | None = None,
+        cache: KVCache | None = None, most: float = math.inf,
     ) -> None:  # fmt: skip
         self._drafters = dict(drafters)
         self._vocabulary, self._enough = vocabulary, enough
+        self._bounds = Bounds(self._drafters, most)
         # Those that cost next to nothing speak first, so that the others need not always.
         order = sorted(self._drafters, key=lambda address: self._dear(self._drafters[address]))
         self._speakers = [(list(self._drafters).index(one), one) for one in order]
@@ -60,6 +63,25 @@ class Panel:
             self.needs = self.needs.join(drafter.needs)
             if drafter.needs.keys and cache is not None:
                 cast("Borrower", drafter).borrow(Keys(cache))
+
+    @property
+    def held(self) -> int:
+        """Bytes set aside for what drafters hold of sequences in flight."""
+        return self._bounds.held
+
+    def admit(self, sequence: Sequence, tokens: int, tally: Tally) -> None:
+        """Set aside what drafters will hold of a sequence of so many tokens; may be called again.
+
+        Raises:
+            CacheFullError: there is no room, now, for the drafter whose law is to be transferred.
+        """
+        tally.off = dict(tally.route.off)
+        watching = [one for one in self.addresses if self._may(one, sequence, {sequence.id: tally})]
+        tally.off |= self._bounds.admit(sequence, tokens, watching)
+        if sequence.request.speculation.transfer is not None:
+            teacher = self._teacher(sequence.request)
+            if teacher is not None and self._bounds.may_yet(teacher[0], sequence, tokens):
+                raise CacheFullError(f"no room for {teacher[0]}, whose law is to be transferred")
 
     def route(self, request: Request, transfer: bool) -> Route:
         """Who watches a request, and how far its text is to be tilted.
@@ -115,6 +137,9 @@ class Panel:
         """One tree a sequence, within its budget; the root alone where nobody has a guess."""
         if all(budget.nodes == 1 for budget in budgets):
             return [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
+        for sequence in sequences:
+            for address, why in self._bounds.spent(sequence):
+                self._retire(address, sequence, tallies, why)
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
         for source, address in self._speakers:
             drafter = self._drafters[address]
@@ -184,6 +209,7 @@ class Panel:
 
     def forget(self, id: str) -> None:
         """Free what every drafter holds for a sequence."""
+        self._bounds.release(id)
         for address, drafter in self._drafters.items():
             try:
                 drafter.forget(id)
@@ -240,6 +266,7 @@ class Panel:
         for address, drafter in self._drafters.items():
             if self._named(address, request) and address not in off:
                 why = drafter.declines(request) if isinstance(drafter, Selective) else None
+                why = why or self._bounds.ahead(address, request)
                 off |= {} if why is None else {address: why}
         return Route(name, off, request.speculation.transfer)
 
@@ -256,7 +283,13 @@ class Panel:
         self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], error: Exception
     ) -> None:
         _log.warning("drafter %s is off for %s", address, sequence.id, exc_info=error)
-        tallies[sequence.id].off[address] = f"failed: {type(error).__name__}"
+        self._retire(address, sequence, tallies, f"failed: {type(error).__name__}")
+
+    def _retire(
+        self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], why: str
+    ) -> None:
+        tallies[sequence.id].off[address] = why
+        self._bounds.release(sequence.id, address)
         try:
             self._drafters[address].forget(sequence.id)
         except Exception:  # noqa: BLE001  # a drafter may fail in any way

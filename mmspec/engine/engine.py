@@ -60,10 +60,8 @@ class Engine:
         drafters: Mapping[str, Drafter],
         controller: Controller | None = None,
     ) -> None:
-        self.target = target
-        self.config = config
-        self._stats = EngineStats()
-        self.drafting = Stopwatch()
+        self.target, self.config = target, config
+        self._stats, self.drafting = EngineStats(), Stopwatch()
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
@@ -71,7 +69,8 @@ class Engine:
         slots = max(1, min(config.max_sequences * (target.max_context + scratch), affordable))
         pinned = config.pinned_bytes // target.bytes_per_token()
         self.cache = target.new_cache(slots, config.chunk, scratch, pinned)
-        self.panel = Panel(drafters, target.facts.vocabulary, config.enough, self.cache)
+        enough, most = config.enough, config.drafter_bytes
+        self.panel = Panel(drafters, target.facts.vocabulary, enough, self.cache, most)
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
@@ -145,7 +144,7 @@ class Engine:
         stats.cache_slots, stats.cache_used = self.cache.slots, self.cache.used
         stats.draft_seconds, stats.vision_seconds = self.drafting.seconds, self.encoder.seconds
         stats.picture_hits, stats.picture_misses = self.encoder.hits, self.encoder.misses
-        stats.picture_bytes = self.encoder.bytes
+        stats.picture_bytes, stats.drafter_bytes = self.encoder.bytes, self.panel.held
         return stats
 
     def reset(self) -> None:
@@ -162,6 +161,7 @@ class Engine:
         A prompt that is to be scored is read whole: the cache has its keys, not its logits.
         """
         flight = self._flights[sequence.id]
+        self.panel.admit(sequence, sequence.prompt_length + flight.limit, flight.tally)
         self.cache.open(sequence.id, sequence.prompt_length + flight.limit)
         known = sequence.prefix.keys if flight.scores is None else ()
         sequence.cached = sequence.reused = self.cache.match(sequence.id, known)

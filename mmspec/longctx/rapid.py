@@ -99,6 +99,10 @@ class Rapid(DraftModel):
             return f"transfer is for answers of at most {self._asked.answer} tokens (max_tokens)"
         return None
 
+    def reach(self, request: Request) -> int | None:
+        """Any text: its excerpt is as long as it may be, and of an answer it keeps the end."""
+        return None
+
     @torch.inference_mode()
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
         """Have the excerpt made and read as soon as the prompt is met; then keep up."""

@@ -53,6 +53,10 @@ class Excerpts(Memories):
         self._names = count()
         self._leaving: list[Excerpted] = []
 
+    def room(self, tokens: int) -> int:
+        """Bytes of any sequence: an excerpt, an answer and a tree."""
+        return super().room(self.limit)
+
     def of(self, sequence: Sequence) -> Excerpted | None:
         """The sequence's memory, new where there is none; None while the store is full."""
         held = self._held.get(sequence.id)
