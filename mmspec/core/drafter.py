@@ -61,7 +61,8 @@ class Facts:
         stop_tokens: ids that end a text; nothing is drafted below them. A request may add to them
             or ignore them: ask ``mmspec.core.stops.Stops``.
         model: the target itself, for drafters that share its weights (None in tests).
-        ranker: makes what finds the passages of a long text that have to do with a question.
+        ranker: from its name, what finds the passages of a long text that have to do with a
+            question.
         pieces: the bytes of every token id; empty where no tokenizer is known.
     """
 
@@ -70,7 +71,7 @@ class Facts:
     media_tokens: frozenset[int] = frozenset()
     stop_tokens: frozenset[int] = frozenset()
     model: object | None = None
-    ranker: Callable[[], Ranker] | None = None
+    ranker: Callable[[str], Ranker] | None = None
     pieces: ListOf[bytes] = ()
 
 
