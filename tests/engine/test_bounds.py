@@ -16,13 +16,17 @@ from running import engine, reported, run
 
 from mmspec.core.drafter import Limited
 from mmspec.core.errors import BadRequestError
-from mmspec.core.request import Prompt, Request, Sampling, Speculation
+from mmspec.core.request import Media, Prompt, Request, Sampling, Speculation
 from mmspec.core.sequence import Sequence
 from mmspec.engine.bounds import Bounds
 from mmspec.engine.build import build_drafter
 from mmspec.retrieval import suffix
 from mmspec.text import eagle
 from mmspec.text.eagle_checkpoint import save_checkpoint
+from mmspec.vision import vispec
+from mmspec.vision.sight import SightConfig
+from mmspec.vision.vispec_checkpoint import save_checkpoint as save_seeing
+from mmspec.vision.vispec_network import VispecConfig, VispecNetwork
 
 LONG = 32_768
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
@@ -227,6 +231,42 @@ def test_a_feature_drafter_ends_where_its_checkpoint_says_or_its_options(tmp_pat
         bounds = Bounds(made)
         assert bounds.ahead("text.eagle", short) is None
         assert (bounds.ahead("text.eagle", long) is None) == (most > 2048)
+
+
+def test_what_is_left_out_of_pictures_takes_no_positions(tmp_path):
+    for compact in (False, True):
+        shape = msgspec.structs.replace(checkpoints.EAGLE, context=100)
+        sight = SightConfig(tokens=2, compact=compact)
+        folder = tmp_path / str(compact)
+        save_seeing(
+            folder, VispecNetwork(VispecConfig(**msgspec.structs.asdict(shape), sight=sight))
+        )
+        mind = vispec.build(vispec.Config(path=str(folder)), FACTS)
+        media = (Media("x", 1, 30, {}), Media("y", 40, 1, {}))
+        assert mind.reach(Request("a", Prompt(text(60).ids, media))) == (128 if compact else 100)
+
+
+# The target's own limits
+
+
+def test_prompt_and_answer_are_counted_to_the_token_before_anything_is_read(target):
+    one = engine(target, cache_bytes=target.bytes_per_token() * (100 + 17))
+    for length, most, fits in ((60, 41, False), (60, 40, True), (100, 1, False), (99, 1, True)):
+        request = Request("a", text(length), Sampling(temperature=0.0, max_tokens=most))
+        if fits:
+            one.submit(request)
+            one.close()
+            one.step()
+            continue
+        with pytest.raises(BadRequestError, match="cache holds 100") as refusal:
+            one.submit(request)
+        assert refusal.value.code == "context_length_exceeded"
+    assert one.stats.passes == one.cache.used == 0
+    roomy = engine(target)
+    with pytest.raises(BadRequestError, match="context holds"):
+        roomy.submit(Request("a", text(target.max_context)))
+    roomy.submit(Request("a", text(target.max_context - 1), Sampling(temperature=0.0)))
+    assert sum(len(delta.tokens) for _ in range(99) for delta in roomy.step()) == 1
 
 
 # Transfer
