@@ -5,13 +5,14 @@ Slots that hold nothing are NaN, so that a key read by mistake cannot pass unnot
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from drafting import random_tree
-from mmspec_kernels.layout import TreeLayout
+from mmspec_kernels.layout import Reading, TreeLayout, Window
 
 from mmspec.core.drafter import Budget
 from mmspec.core.request import Prompt, Request
@@ -73,6 +74,28 @@ def step(
         here = slice(cache.base(id), cache.base(id) + prefix)
         cache.store[..., here, :] = torch.randn(1, 2, heads, prefix, dim, generator=draw).to(dtype)
     return Step(prefixes, trees, layout, cache, ids)
+
+
+def scattered(one: Step, store: torch.Tensor) -> tuple[torch.Tensor, Reading]:
+    """The store with every prefix at slots of its own, in no order, and the reading that says so.
+
+    Where they stood, and around them, nothing is a number.
+    """
+    reading = one.layout.reading(None)
+    sizes = [window.stop - window.start for window in reading.windows]
+    places = np.random.default_rng(0).permutation(2 * sum(sizes))[: sum(sizes)] + store.shape[2]
+    more = store.new_full((2, store.shape[1], 2 * sum(sizes), store.shape[3]), float("nan"))
+    away, windows = torch.cat([store, more], 2), []
+    for window, slots in zip(reading.windows, np.split(places, np.cumsum(sizes)[:-1]), strict=True):
+        away[:, :, slots] = store[:, :, window.start : window.stop]
+        padded = np.concatenate([[0, 0], slots, [0]])  # what start and stop leave out
+        windows.append(Window(window.first, 2, 2 + len(slots), padded))
+    tails = np.concatenate(
+        [row[:count] for row, count in zip(one.layout.path, one.layout.tail, strict=True)]
+    )
+    for window in reading.windows:
+        away[:, :, np.setdiff1d(np.arange(window.start, window.stop), tails)] = float("nan")
+    return away, dataclasses.replace(reading, windows=tuple(windows), placed={})
 
 
 def dense(

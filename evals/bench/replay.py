@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 from arms import decode
@@ -32,11 +31,11 @@ from mmspec.core.calibration import Calibration
 from mmspec.core.config import Config, Drafters, EngineConfig, ModelConfig
 from mmspec.core.drafter import Budget
 from mmspec.core.fuse import Fusion
-from mmspec.core.request import Speculation
+from mmspec.core.request import Sampling, Speculation
 from mmspec.engine.build import build
 
 if TYPE_CHECKING:
-    from mmspec.core.request import Prompt, Sampling
+    from mmspec.core.request import Prompt
     from mmspec.engine.engine import Engine
     from mmspec.model.processor import Processor
 
@@ -93,3 +92,104 @@ def arms(models: int, model: int) -> dict[str, tuple[Arm, bool]]:
             Arm(how=Fusion("calibrated", models=models), enough=enough), True,
         )  # fmt: skip
     return told
+
+
+def open_engine(options: argparse.Namespace, arm: str = "union") -> tuple[Engine, Processor]:
+    """The bundled model with its drafters; nobody is judged, and none is spared."""
+    torch.set_num_threads(options.threads)
+    config = EngineConfig(
+        max_sequences=2, prefix_cache=False, judge_rounds=0, enough=float("inf"), fusion=arm
+    )
+    return build(Config(model=ModelConfig(path=options.model), engine=config, drafters=DRAFTERS))
+
+
+def suited(kind: str) -> list[str]:
+    """Addresses of the drafters that are asked for a kind of text, the model's first."""
+    model = "vision.vispec" if kind.startswith("pictures") else "text.eagle"
+    return [model, "retrieval.suffix", "retrieval.recycling"]
+
+
+def record_all(options: argparse.Namespace) -> None:
+    """One file of tracks a kind."""
+    engine, processor = open_engine(options)
+    options.tracks.mkdir(parents=True, exist_ok=True)
+    every = engine.panel.drafters
+    for name, kind in KINDS.items():
+        drafters = {address: every[address] for address in suited(name)}
+        sampling = Sampling(temperature=options.temperature, seed=1, max_tokens=options.cap)
+        asked = prompts(processor, kind, options)
+        tracks = record(engine, drafters, asked, sampling, WIDE)
+        save(options.tracks / f"{name}.npz", tracks)
+        print(name, len(tracks), sum(len(one.tokens) - 1 for one in tracks), flush=True)
+
+
+def play_all(options: argparse.Namespace) -> dict[str, object]:
+    """Every arm on every kind: tau, nodes a round, how often the model was asked, fusing's time."""
+    told: dict[str, object] = {}
+    for name in KINDS:
+        tracks = list(load(options.tracks / f"{name}.npz"))
+        rows: dict[str, object] = {}
+        for arm_name, (arm, calibrated) in arms(0b1, 0).items():
+            played, table = Played(), Calibration() if calibrated else None
+            for one in tracks:
+                play(one, arm, Budget(options.nodes, options.depth), played, table)
+            half, most = np.quantile(played.seconds, [0.5, 0.99])
+            rows[arm_name] = {
+                "tau": played.tau,
+                "nodes": played.nodes / played.rounds,
+                "model_asked": played.model_rounds / played.rounds,
+                "fuse_us_p50": 1e6 * half,
+                "fuse_us_p99": 1e6 * most,
+            }
+        told[name] = rows
+    return told
+
+
+def live(options: argparse.Namespace) -> dict[str, object]:
+    """The engine's own tau, for the arms it has, on the prompts of the tracks."""
+    told: dict[str, dict[str, float]] = {name: {} for name in KINDS}
+    alone = {"model": slice(0, 1), "quotes": slice(1, None)}
+    for arm in ("union", "calibrated", "rasd", "model", "quotes"):
+        fusion = "union" if arm in alone else arm
+        engine, processor = open_engine(options, fusion)
+        for name, kind in KINDS.items():
+            sampling = Sampling(temperature=options.temperature, seed=1, max_tokens=options.cap)
+            drafters = tuple(suited(name)[alone.get(arm, slice(None))])
+            engine.reset()
+            asked = prompts(processor, kind, options).values()
+            runs = [
+                decode(engine, [one], Speculation(drafters=drafters), sampling) for one in asked
+            ]
+            told[name][arm] = sum(r.emitted for r in runs) / sum(r.rounds for r in runs)
+    return dict(told)
+
+
+def main() -> None:
+    """Record, play or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["record", "play", "live"])
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--tracks", type=Path, default=Path("runs/replay"))
+    parser.add_argument("--count", type=int, default=12, help="documents a kind")
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--cap", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--nodes", type=int, default=WIDE.nodes)
+    parser.add_argument("--depth", type=int, default=WIDE.depth)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    options.device = "cpu"
+    if options.what == "record":
+        record_all(options)
+        return
+    told = play_all(options) if options.what == "play" else live(options)
+    result = {"provenance": provenance(options, "llava"), options.what: told}
+    print(json.dumps(result, indent=1))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

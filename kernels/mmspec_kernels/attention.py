@@ -164,7 +164,10 @@ def _prefix(
     outs, lses = query.new_empty(*shape, dim), query.new_empty(shape, dtype=lse_type)
     for index, window in enumerate(reading.windows):
         part = query[:, window.first : window.first + rows].view(1, kv_heads, rows * group, dim)
-        block = store[:, None, :, window.start : window.stop]
+        if window.slots is None:
+            block = store[:, None, :, window.start : window.stop]
+        else:
+            block = store.index_select(2, torch.from_numpy(window.read()))[:, None]
         out, lse = _flash(part, block[0], block[1], 0.0, False, scale=scale)
         if len(reading.windows) == 1:
             # The operator returns both with head and row axes exchanged.

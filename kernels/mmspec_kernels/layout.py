@@ -36,11 +36,20 @@ def tail_width(reach: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """R query rows from ``first`` read the keys in slots ``[start, stop)``, unmasked."""
+    """R query rows from ``first`` read the keys in slots ``[start, stop)``, unmasked.
+
+    Where there are ``slots``, int64 [K], start and stop count along these.
+    """
 
     first: int
     start: int
     stop: int
+    slots: np.ndarray | None = field(default=None, compare=False)
+
+    def read(self) -> np.ndarray:
+        """The slots it reads, int64 [stop - start]."""
+        every = np.arange(self.start, self.stop)
+        return every if self.slots is None else self.slots[every]
 
 
 @dataclass(frozen=True, slots=True)

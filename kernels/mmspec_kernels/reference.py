@@ -48,7 +48,7 @@ def tree_attention(
         seen.append(torch.arange(int(reading.extra[row]), int(reading.extra_end[row])))
         if reading.window[row] >= 0:
             window = reading.windows[reading.window[row]]
-            seen.append(torch.arange(window.start, window.stop))
+            seen.append(torch.from_numpy(window.read()))
         index = torch.cat(seen).to(query.device)
         out[row] = _attend(query[row][:, None], store[:, :, index], None, scale)[:, 0]
     return out

@@ -79,6 +79,8 @@ def prefix_parts(
     """
     heads = _heads(query, key.shape[1])
     placed = tables(layout, reading, query.device)
+    if pages is None and placed.slots is not None:
+        pages = Pages(placed.slots, 1)
     count, reach = len(placed.windows), layout.rows * heads.group
     parts = (count, heads.kv_heads, heads.parts, reach)
     outs = query.new_empty(*parts, heads.dim, dtype=torch.float32)

@@ -21,6 +21,7 @@ class Tables:
 
     Attributes:
         extras: most keys a row reads before its tail. longest: most keys of a window.
+        slots: int32 [NW, K], of each window, where any counts along slots of its own; or None.
     """
 
     windows: torch.Tensor
@@ -28,6 +29,7 @@ class Tables:
     path: torch.Tensor
     extras: int
     longest: int
+    slots: torch.Tensor | None
 
 
 def tables(layout: TreeLayout, reading: Reading, device: torch.device) -> Tables:
@@ -39,7 +41,14 @@ def tables(layout: TreeLayout, reading: Reading, device: torch.device) -> Tables
 
 
 def _placed(layout: TreeLayout, reading: Reading, device: torch.device) -> Tables:
-    windows = np.array([(w.first, w.start, w.stop) for w in reading.windows], np.int32)
+    apart = _apart(reading)
+    windows = np.array(
+        [
+            (w.first, w.start, w.stop) if apart is None else (w.first, 0, w.stop - w.start)
+            for w in reading.windows
+        ],
+        np.int32,
+    )
     rows = np.zeros((len(layout.slots), triton_shared.COLUMNS.value), np.int32)
     columns = {
         "SLOT": layout.slots, "TAIL": layout.tail, "WINDOW": reading.window,
@@ -60,4 +69,16 @@ def _placed(layout: TreeLayout, reading: Reading, device: torch.device) -> Table
         windows=cut[2].view(-1, 3),
         longest=max((w.stop - w.start for w in reading.windows), default=0),
         extras=-(-most // step) * step,
+        slots=None if apart is None else torch.from_numpy(apart).to(device),
     )
+
+
+def _apart(reading: Reading) -> np.ndarray | None:
+    """The slots of all windows, int32 [NW, K], where those of any do not follow one another."""
+    if all(window.slots is None for window in reading.windows):
+        return None
+    longest = max(window.stop - window.start for window in reading.windows)
+    table = np.zeros((len(reading.windows), longest), np.int32)
+    for row, window in zip(table, reading.windows, strict=True):
+        row[: window.stop - window.start] = window.read()
+    return table

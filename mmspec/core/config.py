@@ -32,6 +32,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_sequences: int = 32
     max_queue: int = 256
     cache_bytes: int = 4 << 30  # address space for keys and values; touched pages alone cost memory
+    drafter_bytes: int = 4 << 30  # what drafters may hold of all sequences in flight, besides
     step_tokens: int = 512  # rows of one step: tree nodes and prefill tokens together
     chunk: int = 256  # prefill grid; bits of a prompt's keys depend on it, so it never varies
     max_nodes: int = 16  # nodes of one verified tree, root included

@@ -61,7 +61,8 @@ class Facts:
         stop_tokens: ids that end a text; nothing is drafted below them. A request may add to them
             or ignore them: ask ``mmspec.core.stops.Stops``.
         model: the target itself, for drafters that share its weights (None in tests).
-        ranker: makes what finds the passages of a long text that have to do with a question.
+        ranker: from its name, what finds the passages of a long text that have to do with a
+            question.
         pieces: the bytes of every token id; empty where no tokenizer is known.
     """
 
@@ -70,7 +71,7 @@ class Facts:
     media_tokens: frozenset[int] = frozenset()
     stop_tokens: frozenset[int] = frozenset()
     model: object | None = None
-    ranker: Callable[[], Ranker] | None = None
+    ranker: Callable[[str], Ranker] | None = None
     pieces: ListOf[bytes] = ()
 
 
@@ -197,6 +198,37 @@ class Selective(Protocol):
 
     def declines(self, request: Request) -> str | None:
         """Why it does not watch a request, for the report; None: it does. Asked once."""
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A drafter whose positions may end before the target's do."""
+
+    def reach(self, request: Request) -> int | None:
+        """Most tokens of a request's text, prompt and answer, that it follows; None: all."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A drafter that holds memory of every sequence it watches."""
+
+    def room(self, tokens: int) -> int:
+        """Bytes it holds, at most, of a sequence of so many tokens, prompt and answer.
+
+        A drafter of bounded memory answers by its window, whatever the length.
+        """
+        ...
+
+
+@runtime_checkable
+class Pooled(Sized, Protocol):
+    """A drafter that takes what it holds out of a store of its own."""
+
+    @property
+    def pool(self) -> int:
+        """Bytes of the store, over all sequences."""
         ...
 
 

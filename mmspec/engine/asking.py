@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmspec.core.drafter import Budget, Drafter, Observation
     from mmspec.core.sequence import Sequence
     from mmspec.core.tree import TokenTree
+    from mmspec.engine.bounds import Bounds
     from mmspec.engine.stats import Tally
 
 _log = logging.getLogger(__name__)
@@ -24,10 +25,11 @@ class Asking:
 
     Args:
         drafters: by address. vocabulary: ids from here on cannot be verified.
+        bounds: gets back what was set aside for one whose part has ended.
     """
 
-    def __init__(self, drafters: Mapping[str, Drafter], vocabulary: int) -> None:
-        self._drafters, self._vocabulary = drafters, vocabulary
+    def __init__(self, drafters: Mapping[str, Drafter], vocabulary: int, bounds: Bounds) -> None:
+        self._drafters, self._vocabulary, self._bounds = drafters, vocabulary, bounds
 
     def trees(
         self, address: str, asked: list[tuple[Sequence, Budget]], tallies: Mapping[str, Tally]
@@ -70,6 +72,14 @@ class Asking:
             except Exception as alone:  # noqa: BLE001  # a drafter may fail in any way
                 self._silence(address, sequence, tallies, alone)
 
+    def retire(
+        self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], why: str
+    ) -> None:
+        """End a drafter's part in a sequence."""
+        tallies[sequence.id].off[address] = why
+        self._bounds.release(sequence.id, address)
+        self.forget(address, sequence.id)
+
     def forget(self, address: str, id: str) -> None:
         """Free what a drafter holds for a sequence."""
         try:
@@ -106,5 +116,4 @@ class Asking:
         self, address: str, sequence: Sequence, tallies: Mapping[str, Tally], error: Exception
     ) -> None:
         _log.warning("drafter %s is off for %s", address, sequence.id, exc_info=error)
-        tallies[sequence.id].off[address] = f"failed: {type(error).__name__}"
-        self.forget(address, sequence.id)
+        self.retire(address, sequence, tallies, f"failed: {type(error).__name__}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmspec.model.processor import Processor
 
 WINGS = ("text", "vision", "longctx", "retrieval")
-RANKER = "mmspec.retrieval.lexical"
+RANKERS = "mmspec.retrieval"
 
 
 def build(config: Config) -> tuple[Engine, Processor]:
@@ -55,10 +55,23 @@ def build_drafters(
     }
 
 
-def build_ranker() -> Ranker:
-    """What ranks passages, by address like a drafter: wings do not know each other."""
-    ranker: Ranker = importlib.import_module(RANKER).Lexical()
-    return ranker
+def build_ranker(name: str) -> Ranker:
+    """What ranks passages, by address like a drafter: wings do not know each other.
+
+    Args:
+        name: ``lexical``, or with what it is made from, ``dense:folder``.
+
+    Raises:
+        ConfigError: there is no such ranker, or what it needs is not there.
+    """
+    kind, _, detail = name.partition(":")
+    module_name = f"{RANKERS}.{kind}"
+    known = kind.isidentifier() and importlib.util.find_spec(module_name) is not None
+    module = importlib.import_module(module_name) if known else None
+    if module is None or not hasattr(module, "ranker"):
+        raise ConfigError(f"no ranker {name!r}: there is no mmspec/retrieval/{kind}.py that ranks")
+    made: Ranker = module.ranker(detail)
+    return made
 
 
 def build_drafter(address: str, options: Mapping[str, object], facts: Facts) -> Drafter:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmspec.core.config import EngineConfig
 from mmspec.core.drafter import Needs, Remembers, part
-from mmspec.core.errors import EngineFaultError
+from mmspec.core.errors import CacheFullError, EngineFaultError
 from mmspec.core.fuse import fuse, promised
 from mmspec.core.tree import TokenTree
 from mmspec.engine.asking import Asking
@@ -37,8 +37,9 @@ class Panel:
     ``cache``, once.
 
     Whatever a drafter raises ends its part in the request that made it raise, with a reason in
-    the report; the request itself, and everyone else, goes on. One that is silent because it does
-    not pay is shown later, and many steps together, what it misses: then it costs next to nothing.
+    the report; the request itself, and everyone else, goes on. So does one for whose memory there
+    is no room, and one whose positions end. One that is silent because it does not pay is shown
+    later, and many steps together, what it misses: then it costs next to nothing.
 
     Args:
         router: decides who watches a request; None: by rules alone. clock: seconds.
@@ -54,8 +55,9 @@ class Panel:
     ) -> None:  # fmt: skip
         self._drafters = dict(drafters)
         self._enough, self._clock = enough, clock
-        self._asking = Asking(self._drafters, vocabulary)
         self.router = router or Router(self._drafters, EngineConfig(judge_rounds=0), Ledger())
+        self._bounds = self.router.bounds
+        self._asking = Asking(self._drafters, vocabulary, self._bounds)
         self.spent = 0.0
         # Those that cost next to nothing speak first, so that the others need not always.
         order = sorted(self._drafters, key=lambda address: dear(self._drafters[address]))
@@ -66,6 +68,25 @@ class Panel:
             self.needs = self.needs.join(drafter.needs)
             if drafter.needs.keys and cache is not None:
                 cast("Borrower", drafter).borrow(Keys(cache))
+
+    @property
+    def held(self) -> int:
+        """Bytes set aside for what drafters hold of sequences in flight."""
+        return self._bounds.held
+
+    def admit(self, sequence: Sequence, tokens: int, tally: Tally) -> None:
+        """Set aside what drafters will hold of a sequence of so many tokens; may be called again.
+
+        Raises:
+            CacheFullError: there is no room, now, for the drafter whose law is to be transferred.
+        """
+        tally.off = dict(tally.route.off)
+        watching = [one for one in self.addresses if self._may(one, sequence, {sequence.id: tally})]
+        tally.off |= self._bounds.admit(sequence, tokens, watching)
+        if sequence.request.speculation.transfer is not None:
+            teacher = self.router.teacher(sequence.request)
+            if teacher is not None and self._bounds.may_yet(teacher[0], sequence, tokens):
+                raise CacheFullError(f"no room for {teacher[0]}, whose law is to be transferred")
 
     def ready(self, sequence: Sequence) -> bool:
         """Whether the next step need not wait for the drafter whose law is transferred."""
@@ -102,6 +123,9 @@ class Panel:
         """One tree a sequence, within its budget; the root alone where nobody has a guess."""
         if all(budget.nodes == 1 for budget in budgets):
             return [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
+        for sequence in sequences:
+            for address, why in self._bounds.spent(sequence):
+                self._asking.retire(address, sequence, tallies, why)
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
         for source, address in self._speakers:
             sated = self._enough if dear(self._drafters[address]) else math.inf
@@ -155,6 +179,7 @@ class Panel:
 
     def forget(self, id: str) -> None:
         """Free what every drafter holds for a sequence."""
+        self._bounds.release(id)
         for address in self._drafters:
             self._asking.forget(address, id)
 

@@ -68,10 +68,8 @@ class Engine:
         controller: Controller | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.target = target
-        self.config = config
-        self._stats = EngineStats()
-        self.drafting = Stopwatch()
+        self.target, self.config = target, config
+        self._stats, self.drafting = EngineStats(), Stopwatch()
         self.ledger = Ledger()
         self._books = Books(config, self.ledger, clock)
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
@@ -153,7 +151,7 @@ class Engine:
         stats = self._stats
         stats.running, stats.waiting = len(self.scheduler.running), len(self.scheduler.waiting)
         stats.cache_slots, stats.cache_used = self.cache.slots, self.cache.used
-        stats.draft_seconds = self.drafting.seconds
+        stats.draft_seconds, stats.drafter_bytes = self.drafting.seconds, self.panel.held
         stats.see(self.encoder)
         return stats
 
@@ -171,6 +169,7 @@ class Engine:
         A prompt that is to be scored is read whole: the cache has its keys, not its logits.
         """
         flight = self._flights[sequence.id]
+        self.panel.admit(sequence, sequence.prompt_length + flight.limit, flight.tally)
         self.cache.open(sequence.id, sequence.prompt_length + flight.limit)
         known = sequence.prefix.keys if flight.scores is None else ()
         sequence.cached = sequence.reused = self.cache.match(sequence.id, known)

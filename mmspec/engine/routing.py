@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mmspec.core.drafter import Selective, Teacher
 from mmspec.core.errors import BadRequestError
+from mmspec.engine.bounds import Bounds
 from mmspec.engine.goodput import SURE, cell
 from mmspec.engine.router import NAMES, READING, Route, Rules, choose
 
@@ -46,14 +47,18 @@ class Router:
 
     Args:
         drafters: by address, in order of preference within a wing.
-        config: says what is long, what must be paid, and what may be asked.
+        config: says what is long, what must be paid, what may be asked and held.
         ledger: what was measured.
+
+    Attributes:
+        bounds: of memory and positions.
     """
 
     def __init__(
         self, drafters: Mapping[str, Drafter], config: EngineConfig, ledger: Ledger
     ) -> None:
         self._drafters, self._config, self._ledger = drafters, config, ledger
+        self.bounds = Bounds(drafters, config.drafter_bytes)
 
     def route(self, request: Request, beside: int) -> Route:
         """Who watches a request, and how far its text is to be tilted.
@@ -106,6 +111,7 @@ class Router:
         for address, drafter in self._drafters.items():
             if named(address, request) and address not in off:
                 why = drafter.declines(request) if isinstance(drafter, Selective) else None
+                why = why or self.bounds.ahead(address, request)
                 off |= {} if why is None else {address: why}
         return rules._replace(off=off)
 

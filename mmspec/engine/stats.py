@@ -37,6 +37,7 @@ class EngineStats(msgspec.Struct, kw_only=True):
     waiting: int = 0
     cache_slots: int = 0
     cache_used: int = 0
+    drafter_bytes: int = 0  # set aside for what drafters hold of sequences in flight
     model_seconds: float = 0.0
     step_seconds: float = 0.0
     vision_seconds: float = 0.0  # encoding pictures, beside the steps

@@ -39,6 +39,7 @@ from mmspec.text.spots import REACH, Grove
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
+    from mmspec.core.request import Request
     from mmspec.core.sequence import Sequence
     from mmspec.longctx.longspec_network import LongspecNetwork
 
@@ -75,6 +76,7 @@ class Longspec:
             (shape.kv_heads, shape.head_dim), shape.span, config.width * REACH, config.sequences,
             rows.dtype, rows.device,
         )  # fmt: skip
+        self._begun = len(shape.features) * shape.target_hidden * rows.dtype.itemsize
         self._keys: Keys | None = None
         if rows.compiled:
             rows.views.of(self.rings.store)
@@ -125,6 +127,19 @@ class Longspec:
     def forget(self, id: str) -> None:
         """Free the ring of the sequence ``id``."""
         self.rings.forget(id)
+
+    def reach(self, request: Request) -> int | None:
+        """Tokens of a text that it was made for."""
+        return self.rows.config.context
+
+    def room(self, tokens: int) -> int:
+        """Bytes of a ring, and of the features that begin a tree: the same for any length."""
+        return self.rings.bytes + self._begun
+
+    @property
+    def pool(self) -> int:
+        """Bytes of all its rings, with what begins their trees."""
+        return self._config.sequences * self.room(0)
 
     def _ready(self, sequence: Sequence) -> Ring | None:
         """The sequence's ring with all decided tokens but the root in it; None: it is silent."""

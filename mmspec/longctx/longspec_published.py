@@ -12,7 +12,7 @@ from mmspec.core.errors import ConfigError
 from mmspec.longctx.longspec_config import LongspecConfig
 from mmspec.longctx.longspec_network import LongspecNetwork
 from mmspec.text.eagle_checkpoint import fill, read_tensors
-from mmspec.text.eagle_published import rope_of
+from mmspec.text.eagle_published import context_of, rope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,7 @@ def _shape(
         eps=told["rms_norm_eps"], rope=rope_of(folder, told), final_norm=False, own_head=False,
         reads=layer, cross_heads=heads, target_kv_heads=target.kv_heads,
         target_head_dim=target.head_dim, span=SPAN, attention_bias=True,
+        context=context_of(told),
     )  # fmt: skip
 
 

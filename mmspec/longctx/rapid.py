@@ -57,6 +57,7 @@ class Config(draft_model.Config, frozen=True, forbid_unknown_fields=True, kw_onl
     tail: Annotated[int, Meta(ge=8)] = 256  # of its end
     question: Annotated[int, Meta(ge=8)] = 128  # most of its end that passages are ranked by
     answer: Annotated[int, Meta(ge=128)] = 1024  # of the answer it keeps in sight
+    ranker: str = "lexical"  # what finds passages; "dense:MODEL", "random:SEED", "oracle:FILE"
     beside: bool = True  # read excerpts in a thread; the target itself never does
 
 
@@ -97,6 +98,10 @@ class Rapid(DraftModel):
         asked = request.sampling.max_tokens
         if request.speculation.transfer is not None and not 0 < (asked or 0) <= self._asked.answer:
             return f"transfer is for answers of at most {self._asked.answer} tokens (max_tokens)"
+        return None
+
+    def reach(self, request: Request) -> int | None:
+        """Any text: its excerpt is as long as it may be, and of an answer it keeps the end."""
         return None
 
     @torch.inference_mode()
@@ -156,6 +161,9 @@ class Rapid(DraftModel):
         """Whether the excerpt is read, after waiting so long for it (None: to its end)."""
         if memory.lead is not None:
             return True
+        sibling = self._memories.sibling(memory) if memory.reading is None else None
+        if sibling is not None:  # another choice of the same request: its excerpt is ours
+            return self._open(sibling, seconds) and self._memories.share(sibling, memory)
         if memory.reading is None:
             memory.reading = self._begin(memory)
         if not memory.reading.advance(seconds):
@@ -202,4 +210,4 @@ def build(config: Config, facts: Facts) -> Rapid:
         model = target
     else:
         raise ConfigError(f"drafter {ADDRESS}: no model at path, and no target to draft for itself")
-    return Rapid(config, facts, model, facts.ranker())
+    return Rapid(config, facts, model, facts.ranker(config.ranker))

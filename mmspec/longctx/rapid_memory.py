@@ -53,6 +53,10 @@ class Excerpts(Memories):
         self._names = count()
         self._leaving: list[Excerpted] = []
 
+    def room(self, tokens: int) -> int:
+        """Bytes of any sequence: an excerpt, an answer and a tree."""
+        return super().room(self.limit)
+
     def of(self, sequence: Sequence) -> Excerpted | None:
         """The sequence's memory, new where there is none; None while the store is full."""
         held = self._held.get(sequence.id)
@@ -68,6 +72,24 @@ class Excerpts(Memories):
         made = Excerpted(sequence, self.cache.base(name), self.limit, name=name)
         self._held[sequence.id] = made
         return made
+
+    def sibling(self, memory: Excerpted) -> Excerpted | None:
+        """Another choice of the same request whose excerpt is read, or about to be."""
+        request = memory.sequence.request
+        for other in self._held.values():
+            assert isinstance(other, Excerpted)
+            begun = other.lead is not None or other.reading is not None
+            if other is not memory and other.sequence.request is request and begun:
+                return other
+        return None
+
+    def share(self, source: Excerpted, memory: Excerpted) -> bool:
+        """Copy the excerpt that ``source`` has read: choices of a request have one prompt."""
+        assert source.lead is not None
+        self.cache.copy(source.name, memory.name, source.lead)
+        memory.lead = source.lead
+        memory.keep(memory.lead, memory.sequence.prompt_length - 1)
+        return True
 
     def note(self, memory: Memory) -> None:
         """Nothing rests when a text ends: an excerpt is of one question."""

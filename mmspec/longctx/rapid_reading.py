@@ -40,6 +40,7 @@ class Reading:
         threads = torch.get_num_threads()
         self._future = None if worker is None else worker.submit(self._all, threads)
         self._done = False
+        self._error: Exception | None = None
 
     @property
     def over(self) -> bool:
@@ -52,8 +53,14 @@ class Reading:
         Raises:
             Exception: whatever making or reading it raised.
         """
+        if self._error is not None:  # its pieces have ended, and it is not read
+            raise self._error
         if self._future is None:
-            self._done = self._done or next(self._pieces, True)
+            try:
+                self._done = self._done or next(self._pieces, True)
+            except Exception as error:
+                self._error = error
+                raise
             return self._done
         try:
             self._future.result(seconds)

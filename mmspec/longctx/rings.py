@@ -67,6 +67,11 @@ class Rings:
         self.store = self._cache.store[0]
         self._held: dict[str, Ring] = {}
 
+    @property
+    def bytes(self) -> int:
+        """Of one sequence, whatever its length."""
+        return self.room * self._cache.slot_bytes
+
     def of(self, sequence: Sequence) -> Ring | None:
         """The sequence's ring; None where there is no room for another."""
         held = self._held.get(sequence.id)

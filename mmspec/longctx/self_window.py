@@ -1,9 +1,12 @@
 """The target guesses for itself: all of its layers, over a text's first and last tokens alone.
 
-Nothing is trained and nothing is held. Rows of a tree read the target's own keys by views, four
+Nothing is trained, and no keys are held. Rows of a tree read the target's own keys by views, four
 sinks and a window as in StreamingLLM (arXiv:2309.17453) and MagicDec (arXiv:2408.11049), but where
 they stand: keys keep the places they were cached at. What the rows themselves need stands in the
 slots behind a sequence's committed ones, which the verify that follows writes over.
+
+With ``pages`` it also sees the pages of the text between, on which the last token's attention lay
+when it last looked (``pages``). So what a text copies from far away is drafted too.
 
 Axes: B sequences, F nodes of one level, V ids.
 """
@@ -23,7 +26,8 @@ from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
-from mmspec.longctx.near import near_reading
+from mmspec.longctx.near import WHOLE, View, near_reading
+from mmspec.longctx.pages import Looking, Measures, Pages
 from mmspec.model.batch import Batch
 from mmspec.model.target import Target
 from mmspec.text.guesses import Guesses, Rules
@@ -47,6 +51,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     least: float = 0.5  # least chance of a node for which it is worth running the target
     width: Annotated[int, Meta(ge=1)] = 1  # nodes of one sequence expanded at one depth
     children: Annotated[int, Meta(ge=1)] = 2  # guesses at one node
+    pages: Annotated[int, Meta(ge=0)] = 0  # pages seen between sinks and window; 0: none
+    page: Annotated[int, Meta(ge=1)] = 16  # tokens of one
+    refresh: Annotated[int, Meta(ge=1)] = 16  # tokens of text after which they are chosen anew
 
 
 class SelfWindow:
@@ -65,16 +72,24 @@ class SelfWindow:
         self._rules = Rules(facts, ids, config.children, config.floor)
         self._limit = min(target.max_context, facts.context)
         self._keys: Keys | None = None
+        self.pages = Pages(
+            Measures(config.sinks, config.window, config.pages, config.page, config.refresh)
+        )
 
     def borrow(self, keys: Keys) -> None:
         """Take the view of the target's store."""
         self._keys = keys
 
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
-        """Nothing is held."""
+        """Nothing is learnt: the target's keys are read when a tree begins."""
 
     def forget(self, id: str) -> None:
-        """Nothing is held."""
+        """Forget which pages the sequence ``id`` sees."""
+        self.pages.forget(id)
+
+    def room(self, tokens: int) -> int:
+        """Bytes of where the pages stand: the same for any length. Their keys are the target's."""
+        return self.pages.bytes
 
     @torch.inference_mode()
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
@@ -110,11 +125,19 @@ class SelfWindow:
         """What is worth a row, for trees of these sequences."""
         return Guesses(self._rules, sequences)
 
-    def logits(self, level: Level, spots: Spots, shift: np.ndarray) -> torch.Tensor:
-        """What the target says after each node, [F, V], having seen only sinks and window.
+    def looking(self, homes: ListOf[Home], rows: ListOf[int]) -> Looking | None:
+        """What adds up where the roots of some of these sequences attend; None: of nobody."""
+        assert self._keys is not None
+        return Looking(self._keys, homes, rows) if rows else None
+
+    def logits(
+        self, level: Level, spots: Spots, shift: np.ndarray, views: ListOf[View | None],
+        look: Looking | None = None,
+    ) -> torch.Tensor:  # fmt: skip
+        """What the target says after each node, [F, V], having seen only sinks, window and view.
 
         Args:
-            shift: int64 [F], rotary positions less places.
+            shift: int64 [F], rotary positions less places. views: of each sequence.
         """
         layout, count = spots.layout, len(level.tokens)
         assert isinstance(layout, TreeLayout)
@@ -130,8 +153,10 @@ class SelfWindow:
             count=count,
         )
         config = self._config
-        read = partial(near_reading, layout, level.owner, config.window, config.sinks)
-        hidden, _ = self._target.states(batch, self._keys, read=read)
+        near = partial(near_reading, layout, level.owner, config.window, config.sinks)
+        hidden, _ = self._target.states(
+            batch, self._keys, read=lambda sliding: near(sliding, views), look=look
+        )
         return self._target.family.head(hidden).flatten(0, 1)[:count]
 
 
@@ -140,6 +165,8 @@ class _Growth:
 
     def __init__(self, drafter: SelfWindow, sequences: ListOf[Sequence], homes: list[Home]) -> None:
         self._drafter, self._grove = drafter, Grove(homes)
+        self._sequences, self._homes = sequences, homes
+        self._views: list[View | None] = []
         self._guesses = drafter.guesses(sequences)
         self._shift = np.array([one.position_shift for one in sequences], np.int64)
 
@@ -147,8 +174,28 @@ class _Growth:
         """Run the level's nodes, whose ancestors stand in scratch, and guess their children."""
         # The root's own keys are scratch as its descendants' are, so that depths begin at 1.
         spots = self._grove.level(level.owner, level.parents, level.depth + 1)
-        said = self._drafter.logits(level, spots, self._shift[level.owner])
+        looking = self._look() if level.depth == 0 else None
+        shift = self._shift[level.owner]
+        said = self._drafter.logits(level, spots, shift, self._views, looking)
+        if looking is not None:
+            pages = self._drafter.pages
+            for row, weight in zip(looking.rows, looking.weights(), strict=True):
+                pages.choose(self._sequences[row], weight)
+                self._views[row] = pages.view(self._sequences[row])
         return self._guesses.children(said, level)
+
+    def _look(self) -> Looking | None:
+        """What the roots, one a sequence, see: everything, for those whose pages are due."""
+        pages = self._drafter.pages
+        due = [
+            row
+            for row, one in enumerate(self._sequences)
+            if pages.due(one, self._homes[row].filled)
+        ]
+        self._views = [
+            WHOLE if row in due else pages.view(one) for row, one in enumerate(self._sequences)
+        ]
+        return self._drafter.looking(self._homes, due)
 
 
 def build(config: Config, facts: Facts) -> SelfWindow:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "mmspec"
 Read = Callable[[int | None], Reading]
+Look = Callable[[int, "torch.Tensor", float, int | None], None]
 # What transformers passes to every attention function besides what we use. Unknown names are
 # refused: the models hand any keyword through silently, so a typo would otherwise go unnoticed.
 _KNOWN = frozenset(
@@ -29,16 +30,22 @@ class Step:
 
     Args:
         read: what tree rows read on layers of a sliding width; None: all that such layers see.
+        look: is shown what tree rows ask on every layer: its number, their queries
+            [Hkv, T, G, D], the scale of their products with keys, the layer's sliding width.
     """
 
-    __slots__ = ("_read", "_readings", "layout", "store")
+    __slots__ = ("_read", "_readings", "layout", "look", "store")
 
     def __init__(
-        self, store: torch.Tensor, layout: TreeLayout | ChunkLayout, read: Read | None = None
+        self,
+        store: torch.Tensor,
+        layout: TreeLayout | ChunkLayout,
+        read: Read | None = None,
+        look: Look | None = None,
     ) -> None:
         self.store = store
         self.layout = layout
-        self._read = read
+        self._read, self.look = read, look
         self._readings: dict[int | None, Reading] = {}
 
     @property
@@ -85,6 +92,9 @@ def attend(
         out = chunk_attention(q, k, v, store, step.layout, sliding_window, scale)
     else:
         reading = step.reading(sliding_window)
+        if step.look is not None:
+            asked = q.view(len(q), k.shape[1], -1, dim).transpose(0, 1)
+            step.look(module.layer_idx, asked, scale, sliding_window)
         out = tree_attention(q, k, v, store, step.layout, reading, scale)
     return out.reshape(groups, rows, heads, dim), None
 

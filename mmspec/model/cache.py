@@ -88,6 +88,11 @@ class KVCache:
         # A copy: whoever reads the metrics does so beside the thread that opens sequences.
         return sum(extent.room for extent in list(self._extents.values()))
 
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of keys and values one slot takes."""
+        return self.store.nbytes // self.slots
+
     def open(self, id: str, capacity: int) -> None:
         """Give the sequence ``id`` room for ``capacity`` tokens and a tree beyond them.
 

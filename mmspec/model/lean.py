@@ -97,6 +97,8 @@ class LeanDecoder:
                 self._eps, layout.slots, stored(store[0]), stored(store[1]), stored(query),
                 real, word,
             )  # fmt: skip
+            if step.look is not None:
+                step.look(index, query, layer.scale, layer.sliding)
             seen = attend_stored(query, store, layout, step.reading(layer.sliding), layer.scale)
             delta = stored(layer.out(seen.view(groups, rows, -1))).reshape(total, width)[:count]
             add_norm(residual, delta, layer.between, self._eps, normed_rows, real, word)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmspec.core.request import Media
-    from mmspec.model.attend import Read
+    from mmspec.model.attend import Look, Read
     from mmspec.model.batch import Batch
     from mmspec.model.families.family import Encoded
 
@@ -164,14 +164,15 @@ class Target:
 
     @torch.inference_mode()
     def states(
-        self, batch: Batch, cache: Stored, layers: tuple[int, ...] = (), read: Read | None = None
-    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        self, batch: Batch, cache: Stored, layers: tuple[int, ...] = (),
+        read: Read | None = None, look: Look | None = None,
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:  # fmt: skip
         """One packed pass up to the head: normed hidden states [G, R, H].
 
         Also the outputs [T, H] of ``layers``, of rows that are not padding. ``read`` says what
-        tree rows read in place of all that they may see.
+        tree rows read in place of all that they may see; ``look`` is shown what they ask.
         """
-        step = Step(cache.store, batch.layout, read)
+        step = Step(cache.store, batch.layout, read, look)
         embeds = self.embed(batch.tokens) if batch.embeds is None else batch.embeds
         if self._lean is not None and not step.is_chunk:
             return self._lean(embeds, batch.positions, step, layers)

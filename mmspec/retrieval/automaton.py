@@ -30,6 +30,7 @@ TOKEN, TARGET, BRANCH = 0, 1, 2  # columns of an edge; the branches are columns 
 STATES_USED, EDGES_USED, LAST, VOCABULARY, BARRIERS = 0, 1, 2, 3, 4
 
 CLIMB = 64
+TOKEN_BYTES = 16 * (2 + 3)  # at most two states and three edges a token, of 16 bytes each
 BUCKET = np.array(
     [0, 1, 2, 3, 4, 5, 5, 6, 6] + [7] * 4 + [8] * 12 + [9],
     np.int8,

@@ -70,6 +70,17 @@ class DenseRanking:
         return scores
 
 
+def ranker(detail: str) -> Dense:
+    """The ranker ``dense:MODEL``.
+
+    Raises:
+        ConfigError: no model is named, an extra is not installed, or there is no such model.
+    """
+    if not detail:
+        raise ConfigError("ranker dense: say which sentence-transformers model, as dense:MODEL")
+    return Dense(detail)
+
+
 def load(model: str) -> Any:
     """A sentence-transformers model.
 

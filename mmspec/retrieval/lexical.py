@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import bm25s
 import numpy as np
 
+from mmspec.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,6 +36,17 @@ class Lexical:
     def read(self, passages: Sequence[str]) -> LexicalRanking:
         """Count the words of passages."""
         return LexicalRanking([words(passage) for passage in passages], self._k1, self._b)
+
+
+def ranker(detail: str) -> Lexical:
+    """The ranker ``lexical``.
+
+    Raises:
+        ConfigError: it is told something: it needs nothing.
+    """
+    if detail:
+        raise ConfigError(f"ranker lexical:{detail}: it is made from nothing; say lexical")
+    return Lexical()
 
 
 class LexicalRanking:

@@ -49,6 +49,7 @@ class Recycling:
     def __init__(self, config: Config, facts: Facts) -> None:
         self._floor = config.floor
         self._slots = 1 << (max(min(config.rows, facts.vocabulary), 1) - 1).bit_length()
+        self._bytes = self._slots * new_rows(1).nbytes + new_rates().nbytes
         self._barriers = np.array([facts.vocabulary, *sorted(facts.media_tokens)], np.int64)
         self._stops = Stops(facts.stop_tokens)
         self._memories: dict[str, _Memory] = {}
@@ -71,6 +72,10 @@ class Recycling:
     def forget(self, id: str) -> None:
         """Drop the table of the sequence ``id``."""
         self._memories.pop(id, None)
+
+    def room(self, tokens: int) -> int:
+        """Bytes of a table with every row in use, and of its rates."""
+        return self._bytes
 
     def _catch_up(self, sequence: Sequence, end: int) -> _Memory:
         memory = self._memories.get(sequence.id)

@@ -15,7 +15,7 @@ import numpy as np
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
 from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
-from mmspec.retrieval.automaton import Automaton
+from mmspec.retrieval.automaton import TOKEN_BYTES, Automaton
 from mmspec.retrieval.quote import grow
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Suffix:
     def forget(self, id: str) -> None:
         """Drop the automaton of the sequence ``id``."""
         self._read.pop(id, None)
+
+    def room(self, tokens: int) -> int:
+        """Bytes of a text's automaton, at most."""
+        return TOKEN_BYTES * (tokens + 1)
 
     def _catch_up(self, sequence: Sequence, end: int) -> Automaton:
         reader, automaton = self._read.get(sequence.id, (None, None))

@@ -125,6 +125,7 @@ class _EngineCollector(Collector):
             "num_requests_running": ("Sequences in the batch", stats.running),
             "num_requests_waiting": ("Sequences in the queue", stats.waiting),
             "kv_cache_usage_perc": ("Share of the key-value slots in use, 0 to 1", used),
+            "drafter_bytes": ("Set aside for drafters' own memory", stats.drafter_bytes),
             "mm_cache_bytes": ("Features of pictures held", stats.picture_bytes),
             "engine_heartbeat_age_seconds": ("Since the last step", self._bridge.heartbeat_age),
         }

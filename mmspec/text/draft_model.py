@@ -29,6 +29,7 @@ from mmspec.text.spots import REACH, Grove, chain_spots
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
+    from mmspec.core.request import Request
     from mmspec.core.sequence import Sequence
     from mmspec.model.cache import KVCache
 
@@ -59,7 +60,7 @@ class DraftModel:
     runs_model = True
 
     def __init__(self, config: Config, facts: Facts, model: Target) -> None:
-        self._config = config
+        self._config, self._context = config, facts.context
         said = np.arange(model.facts.vocabulary)
         self._rules = Rules(facts, said, config.children, config.floor)
         scratch = config.width * REACH
@@ -107,6 +108,22 @@ class DraftModel:
     def clear(self) -> None:
         """Forget what rests."""
         self._memories.clear()
+
+    def reach(self, request: Request) -> int | None:
+        """Tokens its context holds, and those of the prompt that it leaves out."""
+        if self._memories.limit >= self._context:
+            return None
+        ids = request.prompt.ids
+        return self._memories.limit + len(ids) - len(self._memories.readable(ids))
+
+    def room(self, tokens: int) -> int:
+        """Bytes of keys and values of a sequence of so many tokens, and of a tree."""
+        return self._memories.room(tokens)
+
+    @property
+    def pool(self) -> int:
+        """Bytes of its store."""
+        return self._memories.cache.store.nbytes
 
     def _memory(self, cache: KVCache, known: np.ndarray, facts: Facts, model: Target) -> Memories:
         """What it reads, and how much of one text."""

@@ -70,6 +70,10 @@ class Memories:
         self._held: dict[str, Memory] = {}
         self._resting = Resting[Note](cache)
 
+    def room(self, tokens: int) -> int:
+        """Bytes of a sequence of so many tokens, and of a tree beyond them."""
+        return (min(tokens, self.limit) + self.cache.scratch) * self.cache.slot_bytes
+
     def readable(self, tokens: np.ndarray) -> np.ndarray:
         """Those of the tokens int64 [C] that the draft model may read."""
         return tokens[self._known[np.minimum(tokens, len(self._known) - 1)]]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Sequence as ListOf
 
+    from mmspec.core.request import Request
     from mmspec.core.sequence import Sequence
     from mmspec.text.eagle_network import EagleNetwork
 
@@ -50,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     width: int = 4  # nodes of one sequence expanded at one depth
     children: int = 4  # guesses at one node
     tokens: int = 1 << 18  # room for keys and values, over all sequences; touched as they come
+    context: int | None = None  # longest text it speaks in; None: what its checkpoint was made for
 
 
 class Eagle:
@@ -69,6 +71,7 @@ class Eagle:
         self._config, self.rows = config, rows
         ids = rows.network.target_ids().cpu().numpy()
         self.rules = Rules(facts, ids, config.children, config.floor)
+        self._context = config.context or shape.context
         self._memories = Memories(
             (shape.kv_heads, shape.head_dim), config.tokens, config.width * REACH,
             facts.context, rows.dtype, rows.device, dense=dense,
@@ -123,6 +126,19 @@ class Eagle:
     def clear(self) -> None:
         """Forget what rests."""
         self._memories.clear()
+
+    def reach(self, request: Request) -> int | None:
+        """Tokens of a text that it was made for."""
+        return self._context
+
+    def room(self, tokens: int) -> int:
+        """Bytes of keys and values of a sequence of so many tokens, and of a tree."""
+        return self._memories.room(tokens)
+
+    @property
+    def pool(self) -> int:
+        """Bytes of its store."""
+        return self.store.nbytes
 
     @property
     def store(self) -> torch.Tensor:

@@ -40,6 +40,7 @@ class VoiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         final_norm: whether its head reads normed states.
         own_head, own_embedding: weights of its own instead of the target's.
         confidence: whether it foretells acceptance.
+        context: most tokens of a text that it was made for; None: it does not say.
     """
 
     hidden: int
@@ -57,6 +58,7 @@ class VoiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     own_head: bool = True
     own_embedding: bool = False
     confidence: bool = False
+    context: int | None = None
 
     @property
     def said(self) -> int:

@@ -113,6 +113,10 @@ class Memories:
         self._context = context
         self._held: dict[str, Memory] = {}
 
+    def room(self, tokens: int) -> int:
+        """Bytes of a sequence of so many tokens, and of a tree beyond them."""
+        return (min(tokens, self._context) + self._cache.scratch) * self._cache.slot_bytes
+
     def ready(self, sequence: Sequence) -> Memory | None:
         """The sequence's memory, if it has read all but the last decided token."""
         held = self._held.get(sequence.id)

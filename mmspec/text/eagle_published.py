@@ -179,6 +179,7 @@ def shape_of(found: Found, target_layers: int | None) -> EagleConfig:
             own_embedding=own_embedding,
             norm_before_residual=bool(found.outer.get("norm_before_residual", False)),
             normed_features=not found.wide,
+            context=context_of(found.settings),
         )
     except ValueError as error:
         raise found.wrong(str(error)) from error
@@ -216,6 +217,12 @@ def _layers(found: Found, outer: int, target_layers: int | None) -> tuple[int, .
             f"{len(layers) * outer}"
         )
     return layers
+
+
+def context_of(settings: Mapping[str, Any]) -> int | None:
+    """Most tokens of a text that a layer was made for."""
+    told = settings.get("max_position_embeddings")
+    return None if told is None else int(told)
 
 
 def rope_of(folder: Path, settings: Mapping[str, Any]) -> Rope:

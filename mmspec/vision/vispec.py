@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Facts
+    from mmspec.core.request import Request
     from mmspec.text.eagle_memory import Memory
     from mmspec.text.eagle_rows import EagleRows
 
@@ -51,6 +52,13 @@ class Vispec(Eagle):
         super().__init__(config, facts, rows, dense=self._seen.compact)
         self._kept = {"keep": ALL, "none": 0}.get(self._seen.how, self._seen.tokens)
         self.needs = Needs(layers=tuple(sorted({-1, *rows.config.layers})))
+
+    def reach(self, request: Request) -> int | None:
+        """Tokens of a text that it was made for; what it leaves out of pictures does not count."""
+        most = super().reach(request)
+        if most is None or not self._seen.compact:
+            return most
+        return most + sum(max(one.length - self._kept, 0) for one in request.prompt.media)
 
     def sees(self, memory: Memory, count: int) -> bool:
         """Whether a picture's tokens are among the next ``count``."""

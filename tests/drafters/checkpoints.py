@@ -58,6 +58,8 @@ def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
     if address == "longctx.rapid":
         save_language_model(folder)
         return {"path": str(folder), "floor": 1e-4, "least": 0.0, **EXCERPTS}
+    if address == "longctx.self_window":
+        return {"window": 12, "pages": 2, "page": 4, "refresh": 5}
     return {}
 
 

@@ -22,7 +22,7 @@ FACTS = Facts(
     context=4096,
     media_tokens=frozenset({MEDIA}),
     stop_tokens=frozenset({STOP}),
-    ranker=Shared,
+    ranker=lambda _: Shared(),
     pieces=pieces(1024),  # prompts may hold an id beyond the vocabulary
 )
 TOP = 8

@@ -25,7 +25,7 @@ from drafters.markov import (
 )
 
 import mmspec
-from mmspec.core.drafter import Budget
+from mmspec.core.drafter import Budget, Sized
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.engine.settle import together
@@ -249,6 +249,17 @@ def test_many_steps_may_be_shown_at_once(build):
         ):  # what its rows were worth meanwhile it cannot say
             assert one_by_one.tokens.tolist() == at_once.tokens.tolist()
     assert any(len(tree) > 1 for tree in trees["together"])
+
+
+def test_what_it_holds_of_a_sequence_can_be_known_before(build):
+    """Whole numbers of bytes that never shrink with the text; a self-drafter holds next to none."""
+    made = build()
+    drafter = getattr(made, "drafter", made)
+    assert isinstance(drafter, Sized)
+    rooms = [drafter.room(tokens) for tokens in (0, 1, 100, 101, 4096, 1 << 20)]
+    assert rooms == sorted(rooms)
+    assert all(isinstance(size, int) for size in rooms)
+    assert rooms[-1] > 0
 
 
 def test_an_empty_batch_is_fine(build):

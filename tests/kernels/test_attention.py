@@ -10,7 +10,7 @@ import torch
 from mmspec_kernels import attention, reference
 from mmspec_kernels.compiled import move_rows
 from mmspec_kernels.layout import ChunkLayout
-from steps import dense, rows, softmax, step
+from steps import dense, rows, scattered, softmax, step
 
 # Largest error: bfloat16 rounds the result once more, relative to its size.
 NEAR = {
@@ -45,6 +45,21 @@ def test_trees_in_a_ragged_batch(dtype, nodes, sliding):
             assert torch.equal(store[1][:, slots].transpose(0, 1), value[: len(slots)])
             store[:, :, slots] = untouched[:, :, slots]
             torch.testing.assert_close(store, untouched, rtol=0, atol=0, equal_nan=True)
+
+
+@DTYPES
+def test_a_prefix_may_stand_anywhere(dtype):
+    """Windows that count along slots of their own: shuffled, and with nothing between them."""
+    for heads, group, dim in SHAPES[:2]:
+        one = step((0, 65, 257), 7, heads=heads, dim=dim, dtype=dtype)
+        query, key, value = rows(one, heads, group, dim, dtype)
+        away, reading = scattered(one, one.cache.store[0])
+        wanted = dense(one, query, key, value, None, dim**-0.5)
+        for form in (attention, reference):
+            out = form.tree_attention(
+                query, key, value, away.clone(), one.layout, reading, dim**-0.5
+            )
+            torch.testing.assert_close(out.double(), wanted, **NEAR[dtype])
 
 
 @DTYPES

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmspec_kernels import attention, reference
 from mmspec_kernels.layout import Window, split
-from steps import REACH, Step, dense, layout_of, rows, softmax, step
+from steps import REACH, Step, dense, layout_of, rows, scattered, softmax, step
 
 from mmspec.core.tree import TokenTree
 from mmspec.model.cache import KVCache
@@ -250,6 +250,26 @@ def test_paged_prefixes_give_the_bits_of_contiguous_ones():
         Pages(table, size),
     )  # fmt: skip
     assert torch.equal(out.cpu(), wanted)
+
+
+def test_a_prefix_may_stand_anywhere():
+    """Windows that count along slots of their own, beside one that need not."""
+    one = step((100, 170, 0), 3, heads=1, dim=16, dtype=torch.float32)
+    query, key, value = (part.to(DEVICE) for part in rows(one, 1, 2, 16, torch.float32))
+    store = one.cache.store[0]
+    away, reading = scattered(one, store)
+    wanted = dense(one, query.cpu(), key.cpu(), value.cpu(), None, 0.25)
+    windows = one.layout.reading(None).windows
+    for changed in (reading.windows, (windows[0], reading.windows[1])):
+        held = away.clone()
+        held[:, :, windows[0].start : windows[0].stop] = store[
+            :, :, windows[0].start : windows[0].stop
+        ]
+        mixed = dataclasses.replace(reading, windows=changed, placed={})
+        out = triton_attention.tree_attention(
+            query, key, value, held.to(DEVICE), one.layout, mixed, 0.25
+        )
+        torch.testing.assert_close(out.double().cpu(), wanted, **NEAR[torch.float32])
 
 
 @pytest.mark.parametrize("sliding", [None, 1, 40])

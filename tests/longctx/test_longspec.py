@@ -112,10 +112,19 @@ def attend(query, key, value):
     return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), value)
 
 
+def without_compiled_parts(rows):
+    """As on a device where there are none: what was laid out for a processor is gone."""
+    rows.compiled = False
+    del rows._words, rows._asked, rows._far_words, rows._far_asked
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["compiled", "plain"])
 @pytest.mark.parametrize("name", SHAPES)
 @torch.inference_mode()
-def test_trees_are_those_of_the_formulas(name, tmp_path):
+def test_trees_are_those_of_the_formulas(name, plain, tmp_path):
     mind, toy = drafter(network(name), tmp_path), Markov()
+    if plain:
+        without_compiled_parts(mind.drafter.rows)
     batch = [greedy(str(index), index, 50 + 13 * index) for index in range(3)]
     prefill(mind, batch, toy)
     grown = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from mmspec.core.errors import BadRequestError, ConfigError
 from mmspec.core.request import Media, Prompt, Request, Sampling, Speculation
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
-from mmspec.engine.build import RANKER, build_drafters
+from mmspec.engine.build import RANKERS, build_drafters
 from mmspec.longctx import rapid
 from mmspec.longctx.excerpt import excerpt
 from mmspec.model.cache import prefix_of
@@ -48,7 +47,7 @@ def folder(tmp_path_factory):
 
 
 def known(target, ranker):
-    return replace(target.facts, ranker=lambda: ranker, pieces=pieces(tiny.VOCABULARY))
+    return replace(target.facts, ranker=lambda _: ranker, pieces=pieces(tiny.VOCABULARY))
 
 
 def drafter(target, path, ranker=None, **options):
@@ -223,6 +222,92 @@ def test_who_finds_no_room_is_silent_until_there_is(target, folder):
     assert len(mind.draft([second], [Budget(8, 4)])[0]) > 1
 
 
+def test_a_full_store_is_the_reason_in_the_report(target, folder):
+    mind = drafter(target, folder, tokens=300)
+    asked = prompts(100, 230)
+    told = reported(engine(target, {ADDRESS: mind}, enough=1e9), asked)
+    assert {id: text for id, (text, _) in told.items()} == run(engine(target), asked)
+    assert told["100"][1].off_reasons == {}
+    assert told["100"][1].drafted > 0
+    assert "no room: would hold " in told["230"][1].off_reasons[ADDRESS]
+    assert told["230"][1].drafted == 0
+
+
+class Counts(Shared):
+    """Counts how often it ranks."""
+
+    def __init__(self):
+        self.times = 0
+
+    def read(self, passages):
+        self.times += 1
+        return super().read(passages)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_choices_of_one_request_share_its_excerpt(target, folder, monkeypatch, beside):
+    """Ranked and read once; trees are those of an excerpt of one's own, to the bit."""
+    ranker, chunks = Counts(), []
+    mind = drafter(target, folder, ranker, beside=beside)
+    read = mind._rows.chunk
+    monkeypatch.setattr(mind._rows, "chunk", lambda *told: (chunks.append(1), read(*told)))
+    prompt = prompts(230)["230"]
+    request = Request("a", prompt, Sampling(temperature=0.0, n=3))
+    trio = [Sequence(request, choice, 1) for choice in range(3)]
+    alone = Sequence(Request("b", prompt, GREEDY), 0, 0)
+    for one in (*trio, alone):
+        one.cached = 229
+        mind.observe([one], NOTHING)
+    if beside:
+        mind.worker.shutdown()
+        mind.worker = None
+    mind.forget(trio[1].id)  # one may leave, and what it lent stays with the others
+    trees = mind.draft([trio[0], trio[2], alone], [Budget(12, 5)] * 3)
+    assert ranker.times == 2  # the request's, and the other request's
+    assert len(chunks) == 2
+    for tree in trees[:2]:
+        assert np.array_equal(tree.tokens, trees[2].tokens)
+        assert np.array_equal(tree.scores, trees[2].scores)
+    assert len(trees[0]) > 4
+
+
+def test_the_engine_ranks_once_for_all_choices(target, folder):
+    ranker, texts = Counts(), {}
+    loop = engine(target, {ADDRESS: drafter(target, folder, ranker)}, prefix_cache=True, enough=1e9)
+    loop.submit(Request("a", prompts(230)["230"], Sampling(temperature=0.0, n=3, max_tokens=40)))
+    while loop.busy:
+        for delta in loop.step():
+            texts.setdefault(delta.choice, []).extend(delta.tokens)
+            assert delta.report is None or delta.report.drafted > 0
+    assert list(texts.values()) == [run(engine(target), prompts(230))["230"]] * 3
+    assert ranker.times == 1
+    assert loop.stats.drafter_bytes == 0
+
+
+def test_a_choice_goes_on_when_the_one_that_read_for_it_has_left(target, folder):
+    ranker = Counts()
+    mind = drafter(target, None, ranker)
+    request = Request("a", prompts(230)["230"], Sampling(temperature=1.0, n=2, seed=1))
+    first, second = (Sequence(request, choice, 1) for choice in range(2))
+    first.cached = second.cached = 229
+    mind._memories.of(first).reading = mind._begin(mind._memories.of(first))
+    assert mind._memories.sibling(mind._memories.of(second)) is mind._memories.of(first)
+    mind.forget(first.id)
+    assert len(mind.draft([second], [Budget(8, 4)])[0]) > 1
+    assert ranker.times == 1
+
+
+def test_a_failed_excerpt_stays_failed(target, folder):
+    """Also where it is first asked for in a batch, and then again alone."""
+    for itself in (True, False):
+        mind = drafter(target, None if itself else folder, Broken())
+        batch = [sequence(str(length), length) for length in (100, 230)]
+        for _ in range(2):
+            for one in batch:
+                with pytest.raises(KeyError):
+                    mind.draft([one], [Budget(8, 4)])
+
+
 def test_what_a_ranker_raises_silences_it_with_a_reason(target, folder):
     asked = prompts(100, 230)
     for beside in (True, False):
@@ -258,13 +343,31 @@ def test_lengths_and_models_that_do_not_fit_are_refused(target, folder, options,
 
 
 def test_the_engine_hands_the_ranker_over_to_those_who_read_long_texts(target, folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, RANKER, SimpleNamespace(Lexical=Shared))
+    lexical, told = f"{RANKERS}.lexical", []
     facts = replace(target.facts, pieces=pieces(tiny.VOCABULARY))
     options = {"path": str(folder), **EXCERPTS}
-    made = build_drafters({"longctx": {"rapid": options}}, facts)
-    assert type(made[ADDRESS]._ranker) is Shared
-    monkeypatch.setitem(sys.modules, RANKER, None)  # nobody else pays for it
+    for name in ("lexical", "random:3"):
+        made = build_drafters({"longctx": {"rapid": {**options, "ranker": name}}}, facts)
+        told.append(type(made[ADDRESS]._ranker).__name__)
+    assert told == ["Lexical", "Random"]
+    with pytest.raises(ConfigError, match="no ranker"):
+        build_drafters({"longctx": {"rapid": {**options, "ranker": "nobody"}}}, facts)
+    monkeypatch.setitem(sys.modules, lexical, None)  # nobody else pays for it
     assert build_drafters({"retrieval": {"suffix": {}}}, facts).keys() == {"retrieval.suffix"}
+
+
+def test_by_chance_or_by_words_the_text_is_the_same(target, folder):
+    """The arms of an ablation, made as a configuration makes them."""
+    asked = prompts(100, 230)
+    facts = replace(target.facts, pieces=pieces(tiny.VOCABULARY))
+    plain, drafted = run(engine(target), asked), {}
+    for name in ("lexical", "random:0", "random:1"):
+        options = {"path": str(folder), **EXCERPTS, "least": 0.0, "ranker": name}
+        loud = engine(target, build_drafters({"longctx": {"rapid": options}}, facts))
+        told = reported(loud, asked)
+        assert {id: text for id, (text, _) in told.items()} == plain
+        drafted[name] = sum(report.drafted for _, report in told.values())
+    assert min(drafted.values()) > 50
 
 
 # Transfer

@@ -106,10 +106,10 @@ def seeing(begun: EagleNetwork, sight: SightConfig, parallel: int = 1) -> Vispec
     told = in_blocks(begun.float(), parallel)
     fresh = {name: one for name, one in network.state_dict().items() if name.startswith("sight.")}
     if isinstance(begun, VispecNetwork) and _but_for_orders(begun.config.sight, sight):
-        told.setdefault("sight.order", fresh.get("sight.order"))
+        told = {name: one for name, one in fresh.items() if name == "sight.order"} | told
     else:
         told = {name: one for name, one in told.items() if not name.startswith("sight.")} | fresh
-    network.load_state_dict({name: one for name, one in told.items() if one is not None})
+    network.load_state_dict(told)
     return network
 
 
