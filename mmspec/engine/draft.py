@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mmspec.core.drafter import Budget, Needs, Remembers, Selective, Teacher, part
+from mmspec.core.drafter import Budget, Keeper, Needs, Remembers, Selective, Teacher, part
 from mmspec.core.errors import BadRequestError, EngineFaultError
 from mmspec.core.fuse import fuse
 from mmspec.core.tree import TokenTree
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Borrower, Drafter, Observation
-    from mmspec.core.request import Request
+    from mmspec.core.request import FinishReason, Request
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
     from mmspec.model.cache import KVCache
@@ -182,8 +182,17 @@ class Panel:
             except Exception as alone:  # noqa: BLE001  # a drafter may fail in any way
                 self._silence(address, sequences[index], tallies, alone)
 
-    def forget(self, id: str) -> None:
-        """Free what every drafter holds for a sequence."""
+    def end(self, sequence: Sequence, reason: FinishReason, tally: Tally) -> None:
+        """Tell those that keep texts how one ended, then have everybody free what it held."""
+        for address, drafter in self._drafters.items():
+            if isinstance(drafter, Keeper) and self._may(address, sequence, {sequence.id: tally}):
+                try:
+                    drafter.finish(sequence, reason)
+                except Exception:  # noqa: BLE001  # a drafter may fail in any way
+                    _log.exception("drafter %s failed to keep a text", address)
+        self._forget(sequence.id)
+
+    def _forget(self, id: str) -> None:
         for address, drafter in self._drafters.items():
             try:
                 drafter.forget(id)

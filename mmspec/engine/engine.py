@@ -273,7 +273,7 @@ class Engine:
             self.scheduler.remove([sequence])
             self.cache.free(sequence.id)
             self.encoder.release(sequence.id)
-            self.panel.forget(sequence.id)
+            self.panel.end(sequence, reason, flight.tally)
             del self._flights[sequence.id]
             self._stats.finished[reason] = self._stats.finished.get(reason, 0) + 1
         return Delta(
