@@ -51,7 +51,7 @@ class Shelf:
         self.faults: dict[str, str] = {}
         self._seen: tuple[int, int, int] | None = None
         self._one_at_a_time = threading.Lock()
-        self.refresh()
+        self._mount(self._stamp())
 
     def refresh(self) -> None:
         """Mount what was added since last time and let go of what was removed."""
@@ -61,9 +61,11 @@ class Shelf:
                 self._mount(now)
 
     def _mount(self, now: tuple[int, int, int] | None) -> None:
+        self._seen = now  # looked at once, even if it cannot be read
+        self.mounted = tuple(one for one in self.mounted if one.fault() is None)
+        held = {one.name: one for one in self.mounted}
         entries = {entry.name: entry for entry in read_manifest(self.folder).segments}
         kept: list[Segment] = []
-        held = {one.name: one for one in self.mounted if one.fault() is None}
         self.faults = {}
         for name, entry in entries.items():
             try:
@@ -74,7 +76,7 @@ class Shelf:
                 continue
             segment.dead = _dead(entry, len(segment.starts) - 1)
             kept.append(segment)
-        self.mounted, self._seen = tuple(kept), now
+        self.mounted = tuple(kept)
 
     def add(self, draft: Draft, level: int = 0) -> None:
         """Sort a draft and have it count.
@@ -149,10 +151,6 @@ class Shelf:
                 )
             )
         self.refresh()
-
-    def close(self) -> None:
-        """Let go of every segment."""
-        self.mounted, self._seen = (), None
 
     def _publish(self, draft: Draft, level: int, replaced: tuple[Entry, ...]) -> bool:
         """Have a draft count in the place of others; not if those have changed meanwhile."""
