@@ -9,6 +9,7 @@ drop FOLDER SEGMENT [--text N]    remove a segment, or some of its texts
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,17 +86,18 @@ def _build(options: argparse.Namespace, console: Console) -> None:
         builder = _Builder(
             shelf, options.segment_tokens, lambda doing: progress.update(task, description=doing)
         )
-        behind = 0
-        for path in files:
-            if not readings.is_text(path):
-                progress.console.print(f"left out, not text: {path}", markup=False)
-            else:
-                for text, done in readings.read(path):
-                    builder.add(_ids(processor, text))
-                    progress.update(task, completed=behind + done)
-            behind += path.stat().st_size
-            progress.update(task, completed=behind)
-        builder.finish()
+        with contextlib.closing(builder):
+            behind = 0
+            for path in files:
+                if not readings.is_text(path):
+                    progress.console.print(f"left out, not text: {path}", markup=False)
+                else:
+                    for text, done in readings.read(path):
+                        builder.add(_ids(processor, text))
+                        progress.update(task, completed=behind + done)
+                behind += path.stat().st_size
+                progress.update(task, completed=behind)
+            builder.finish()
     _say(console, f"{builder.texts} texts, {builder.tokens} tokens added to {options.folder}")
 
 
@@ -129,10 +131,15 @@ class _Builder:
     def finish(self) -> None:
         """Have what was added count."""
         if self._draft is not None:
-            draft, self._draft = self._draft, None
             self._say("sorting")
-            self._shelf.add(draft)
+            self._shelf.add(self._draft)
+            self._draft = None
             self._say("tokenising")
+
+    def close(self) -> None:
+        """Leave nothing temporary behind."""
+        if self._draft is not None:
+            self._draft.drop()
 
 
 def _info(options: argparse.Namespace, console: Console) -> None:

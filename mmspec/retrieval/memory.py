@@ -107,10 +107,10 @@ class Memory:
         """
         if self._shelf is None or not len(self._table):
             return
-        draft = Draft(self._shelf.folder, self._identity, self._owner)
-        for index, ids in texts(self._table.segment):
-            draft.add(ids, self._table.taken[index])
-        self._shelf.add(draft)
+        with Draft(self._shelf.folder, self._identity, self._owner) as draft:
+            for index, ids in texts(self._table.segment):
+                draft.add(ids, self._table.taken[index])
+            self._shelf.add(draft)
         self._table.clear()
 
     def clear(self) -> None:

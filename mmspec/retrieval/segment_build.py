@@ -6,6 +6,7 @@ gets one. A build that dies leaves a temporary file, which the next one in that 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import time
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def digest_of(ids: np.ndarray) -> bytes:
 
 
 class Draft:
-    """A segment that is being written in ``folder``.
+    """A segment that is being written in ``folder``; leaves nothing temporary when it is left.
 
     Raises:
         CorpusError: the folder cannot be written to.
@@ -46,12 +47,16 @@ class Draft:
         self._identity, self._owner, self._folder = identity, owner, folder
         self._starts, self._marks = [0], []  # type: list[int], list[tuple[int, bytes]]
         try:
-            handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+            self._path, self._file = _temporary(folder)
         except OSError as error:
             raise CorpusError(f"{folder}: {error.strerror}") from error
-        self._path, self._file = Path(name), os.fdopen(handle, "r+b")
-        fcntl.flock(handle, fcntl.LOCK_EX)  # says that somebody is at it; see ``sweep``
         self._file.seek(PAGE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.drop()
 
     def add(self, ids: np.ndarray, taken: int | None = None) -> None:
         """One text: int64 [K] ids below the vocabulary, K > 0; nothing else is looked at.
@@ -119,12 +124,20 @@ class Draft:
         return CorpusError(f"no segment could be built in {self._folder}: {why}")
 
 
+def _temporary(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file, locked for as long as it is open, which says that somebody is at it."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return Path(name), os.fdopen(handle, "r+b")
+        os.close(handle)  # somebody swept before it was locked
+
+
 def sweep(folder: Path) -> None:
     """Remove what builds that died have left in a folder."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # its builder lives
-                continue
+        # Either it is gone meanwhile, or its builder lives and has it locked.
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)

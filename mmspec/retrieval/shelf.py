@@ -104,12 +104,12 @@ class Shelf:
         segments = {one.name: one for one in self.mounted}
         if not chosen or any(entry.name not in segments for entry in chosen):
             return False
-        draft = Draft(self.folder, self.identity, self.owner)
-        for entry in chosen:
-            _copy(self.folder / entry.name, segments[entry.name], draft)
-        if draft.tokens:
-            return self._publish(draft, max(entry.level for entry in chosen) + 1, tuple(chosen))
-        draft.drop()
+        with Draft(self.folder, self.identity, self.owner) as draft:
+            for entry in chosen:
+                _copy(self.folder / entry.name, segments[entry.name], draft)
+            if draft.tokens:
+                level = max(entry.level for entry in chosen) + 1
+                return self._publish(draft, level, tuple(chosen))
         self.drop(tuple(entry.name for entry in chosen))
         return True
 
