@@ -1,8 +1,9 @@
 """Searching a segment: the longest suffix of a context that it holds, and what followed there.
 
-"A suffix of m tokens occurs" falls from true to false as m grows, so m is found by bisection, each
-time with one binary search; REST (He et al. 2023) tries every length. What followed is sampled
-evenly over all occurrences, which are sorted by it: the first so many would be one-sided.
+"A suffix of m tokens occurs" falls from true to false as m grows, so m is doubled until it fails
+and then found by bisection, each time with one binary search; REST (He et al. 2023) tries every
+length. What followed is sampled evenly over all occurrences, which are sorted by it: the first so
+many would be one-sided.
 
 Nothing here trusts the arrays: every index read from one is checked before it is used, so a file
 that rots makes worse guesses and nothing worse.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-PROBE = 4  # matches are mostly short, so this length is asked for first
+PROBE = 4  # matches are mostly about that long, so this length is asked for first
 
 
 @njit(cache=True, nogil=True)
@@ -88,22 +89,21 @@ def longest(
         Its length (0: there is none) and where its occurrences lie in ``order``: [first, end).
     """
     count = min(len(order), len(tokens))
-    good, bad, probe = 0, len(context) + 1, least
+    good, bad = least - 1, len(context) + 1  # lengths known to occur, and not to
     first, most = 0, 0
-    while probe < bad:
+    probe = max(least, min(PROBE, len(context)))
+    while good + 1 < bad:
         start = len(context) - probe
         low, high = _range(buckets, context[start], count)
         found = _bound(tokens, order, context, start, low, high, 0)
         if found < high and _compare(tokens, order[found], context, start) == 0:
             good, first, most = probe, found, high
-        elif probe == least:
-            return 0, 0, 0
+            probe = (good + bad) >> 1 if bad <= len(context) else 2 * good
         else:
             bad = probe
-        probe = PROBE if good < PROBE < bad else (good + bad + 1) >> 1
-        if good + 1 >= bad:
-            break
-    if good == 0:
+            probe = (good + bad) >> 1
+        probe = min(max(probe, good + 1), len(context))
+    if good < least:
         return 0, 0, 0
     end = _bound(tokens, order, context, len(context) - good, first, most, 1)
     return good, first, end
