@@ -40,7 +40,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Options of ``[drafters.retrieval.corpus]``."""
 
     paths: tuple[str, ...] = ()  # indexes that everybody may be quoted from: folders or files
-    remember: bool | tuple[str, ...] = False  # whose outputs are kept: all tenants' or these
+    # Whose outputs are kept: everybody's, or these tenants'. A server calls a tenant by the SHA-256
+    # of its API key, in hexadecimal, and "" where it asks for no key.
+    remember: bool | tuple[str, ...] = False
     documents: bool = False  # whether what their prompts share (a document) is kept as well
     store: str | None = None  # folder for what is remembered; None: memory alone
     quota_bytes: int = 64 << 20  # of what is remembered of one tenant
@@ -83,7 +85,7 @@ class Corpus:
     needs = Needs()
 
     def __init__(self, config: Config, facts: Facts) -> None:
-        identity = identity_of(facts)
+        self.identity = identity = identity_of(facts)
         media = sorted(facts.media_tokens)
         self._config = config
         self._bars = np.array([min(facts.vocabulary, identity.size), *media], np.int64)
@@ -178,5 +180,5 @@ def build(config: Config, facts: Facts) -> Corpus:
         ConfigError: an index cannot be read, or was built for another tokenizer.
     """
     drafter = Corpus(config, facts)
-    warm(identity_of(facts), np.array(sorted(facts.stop_tokens), np.int64))
+    warm(drafter.identity, np.array(sorted(facts.stop_tokens), np.int64))
     return drafter

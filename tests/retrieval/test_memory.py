@@ -113,6 +113,15 @@ def test_texts_go_to_disk_and_are_there_after_a_restart(tmp_path):
     assert sum(map(len, said(again.segments))) < 2800 + MOST
 
 
+def test_small_segments_become_large_ones_by_themselves(tmp_path):
+    made = memory(tmp_path, seal=1024)
+    texts = [text(1100) for _ in range(9)]
+    for one in texts:
+        made.add(one, 0)
+    assert sorted(entry.level for entry in read_manifest(tmp_path).segments) == [0, 1]
+    assert sorted(said(made.segments)) == sorted(one.tolist() for one in texts)
+
+
 def test_what_is_private_is_so_on_disk(tmp_path):
     folder = tmp_path / "store" / OWNER
     made = memory(folder)
