@@ -237,6 +237,14 @@ while True:
 """
 
 
+def test_the_end_of_the_process_leaves_everything_on_disk(tmp_path):
+    ending = SERVING.partition("while True")[0] + "for _ in '12':\n"
+    ending += "    ingest.put('a', noise.integers(0, 48, 400))\n"
+    subprocess.run([sys.executable, "-c", ending, str(tmp_path), "0"], check=True)
+    found = Memory(KNOWN, BARS, LIMITS, tmp_path / OWNER, OWNER)
+    assert [len(ids) for ids in said(found.segments)] == [400, 400]
+
+
 @pytest.mark.parametrize("texts", [2, 5, 12])
 def test_a_kill_loses_at_most_what_was_in_memory(tmp_path, texts):
     """kill -9 while texts come in: segments that were there still are, and are sound."""
