@@ -1,4 +1,4 @@
-"""The ``mmspec`` command: serve, chat, bench, train, config."""
+"""The ``mmspec`` command: serve, chat, index, bench, train, config."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="train a model by a recipe", add_help=False)
     train.add_argument("recipe")
     commands.add_parser("bench", help="put a server under load: serve, sweep", add_help=False)
+    commands.add_parser("index", help="build, see to or drop indexes of texts", add_help=False)
     known, rest = parser.parse_known_args(arguments)
-    if rest and known.command not in ("train", "bench"):
+    if rest and known.command not in ("train", "bench", "index"):
         parser.error(f"unrecognised arguments: {' '.join(rest)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
@@ -132,10 +133,17 @@ def _bench(_options: argparse.Namespace, rest: list[str]) -> int:
     return status
 
 
+def _index(_options: argparse.Namespace, rest: list[str]) -> int:
+    from mmspec.retrieval.index import main as index  # noqa: PLC0415
+
+    return index(rest)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "serve": _serve,
     "chat": _chat,
     "bench": _bench,
+    "index": _index,
     "config": _show,
     "train": _train,
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from mmspec.core.ranker import Ranker
-    from mmspec.core.request import Request
+    from mmspec.core.request import FinishReason, Request
     from mmspec.core.sequence import Sequence
     from mmspec.core.tree import TokenTree
 
@@ -160,6 +160,18 @@ class Remembers(Protocol):
 
     def clear(self) -> None:
         """Forget every text that is not in flight."""
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A drafter that may keep a text after its end, for its tenant's other texts."""
+
+    def finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        """A text it watched has ended, and how. Called once, before ``forget``.
+
+        All of the sequence is decided; what was never accepted is not in it.
+        """
         ...
 
 

@@ -41,3 +41,7 @@ class CacheFullError(MmspecError):
 
 class EngineFaultError(MmspecError):
     """The engine could not finish a request it had accepted (a fault of ours, not the client's)."""
+
+
+class CorpusError(MmspecError):
+    """An index of texts that cannot be built, read or mounted; the message says which and why."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from mmspec.core.drafter import part
+from mmspec.core.drafter import Keeper, part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Budget, Drafter, Observation
+    from mmspec.core.request import FinishReason
     from mmspec.core.sequence import Sequence
     from mmspec.core.tree import TokenTree
     from mmspec.engine.bounds import Bounds
@@ -79,6 +80,15 @@ class Asking:
         tallies[sequence.id].off[address] = why
         self._bounds.release(sequence.id, address)
         self.forget(address, sequence.id)
+
+    def finish(self, address: str, sequence: Sequence, reason: FinishReason) -> None:
+        """Tell a drafter that keeps texts how one ended."""
+        drafter = self._drafters[address]
+        try:
+            if isinstance(drafter, Keeper):
+                drafter.finish(sequence, reason)
+        except Exception:  # noqa: BLE001  # a drafter may fail in any way
+            _log.exception("drafter %s failed to keep a text", address)
 
     def forget(self, address: str, id: str) -> None:
         """Free what a drafter holds for a sequence."""

@@ -12,9 +12,10 @@ import numpy as np
 from mmspec.core.config import EngineConfig
 from mmspec.core.drafter import Needs, Remembers, part
 from mmspec.core.errors import CacheFullError, EngineFaultError
-from mmspec.core.fuse import fuse, promised
+from mmspec.core.fuse import promised
 from mmspec.core.tree import TokenTree
 from mmspec.engine.asking import Asking
+from mmspec.engine.fusing import Fuser
 from mmspec.engine.goodput import Ledger
 from mmspec.engine.routing import Router, dear, named
 from mmspec.model.keys import Keys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Borrower, Budget, Drafter, Observation
+    from mmspec.core.request import FinishReason
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
     from mmspec.model.cache import KVCache
@@ -43,6 +45,7 @@ class Panel:
 
     Args:
         router: decides who watches a request; None: by rules alone. clock: seconds.
+        fuser: makes one tree of several; None: their union.
 
     Attributes:
         spent: seconds inside of drafters so far.
@@ -51,13 +54,14 @@ class Panel:
     def __init__(
         self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float = math.inf,
         cache: KVCache | None = None, router: Router | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.perf_counter, fuser: Fuser | None = None,
     ) -> None:  # fmt: skip
         self._drafters = dict(drafters)
         self._enough, self._clock = enough, clock
         self.router = router or Router(self._drafters, EngineConfig(judge_rounds=0), Ledger())
         self._bounds = self.router.bounds
         self._asking = Asking(self._drafters, vocabulary, self._bounds)
+        self._fuser = fuser or Fuser()
         self.spent = 0.0
         # Those that cost next to nothing speak first, so that the others need not always.
         order = sorted(self._drafters, key=lambda address: dear(self._drafters[address]))
@@ -123,6 +127,19 @@ class Panel:
         """One tree a sequence, within its budget; the root alone where nobody has a guess."""
         if all(budget.nodes == 1 for budget in budgets):
             return [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
+        return [
+            self._fuser.fuse(sequence, trees, budget)
+            if trees
+            else TokenTree.root(int(sequence.tokens[-1]))
+            for sequence, trees, budget in zip(
+                sequences, self.guess(sequences, budgets, tallies), budgets, strict=True
+            )
+        ]
+
+    def guess(
+        self, sequences: ListOf[Sequence], budgets: ListOf[Budget], tallies: Mapping[str, Tally]
+    ) -> list[list[TokenTree]]:
+        """For each sequence the trees of those who have a guess, stamped with their number."""
         for sequence in sequences:
             for address, why in self._bounds.spent(sequence):
                 self._asking.retire(address, sequence, tallies, why)
@@ -151,10 +168,7 @@ class Panel:
                 if tree is not None and len(tree) > 1:
                     stamp = np.full(len(tree), source, np.uint8)
                     guesses[index].append(replace(tree, source=stamp))
-        return [
-            fuse(trees, budget).tree if trees else TokenTree.root(int(sequence.tokens[-1]))
-            for sequence, trees, budget in zip(sequences, guesses, budgets, strict=True)
-        ]
+        return guesses
 
     def observe(
         self, sequences: ListOf[Sequence], seen: Observation, tallies: Mapping[str, Tally]
@@ -177,14 +191,23 @@ class Panel:
             self._asking.show(address, watching, self._part(seen, watched, sequences), tallies)
             self._charge(source, began, watching, tallies)
 
-    def forget(self, id: str) -> None:
-        """Free what every drafter holds for a sequence."""
-        self._bounds.release(id)
+    def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
+        """Take in which guesses of a verified tree came true: ``kept``, the root first."""
+        self._fuser.learn(sequence, tree, kept)
+
+    def end(self, sequence: Sequence, reason: FinishReason, tally: Tally) -> None:
+        """Tell those that keep texts how one ended, then have everybody free what it held."""
+        for address in self.addresses:
+            if self._may(address, sequence, {sequence.id: tally}):
+                self._asking.finish(address, sequence, reason)
+        self._bounds.release(sequence.id)
+        self._fuser.forget(sequence.id)
         for address in self._drafters:
-            self._asking.forget(address, id)
+            self._asking.forget(address, sequence.id)
 
     def clear(self) -> None:
         """Have every drafter forget the texts that are not in flight."""
+        self._fuser.clear()
         for drafter in self._drafters.values():
             if isinstance(drafter, Remembers):
                 drafter.clear()

@@ -20,6 +20,7 @@ from mmspec.engine.control import ConstantController, Controller
 from mmspec.engine.draft import Panel
 from mmspec.engine.fault import public
 from mmspec.engine.flight import Flight
+from mmspec.engine.fusing import Fuser
 from mmspec.engine.goodput import Ledger
 from mmspec.engine.judge import judge
 from mmspec.engine.routing import Router
@@ -76,9 +77,9 @@ class Engine:
         self._controller = controller or ConstantController(config)
         self._reach = max(REACH, config.max_depth)
         self.cache = new_cache(target, config)
-        router = Router(drafters, config, self.ledger)
-        vocabulary = target.facts.vocabulary
-        self.panel = Panel(drafters, vocabulary, config.enough, self.cache, router, clock)
+        router, fuser = Router(drafters, config, self.ledger), Fuser.of(config, drafters)
+        vocabulary, enough = target.facts.vocabulary, config.enough
+        self.panel = Panel(drafters, vocabulary, enough, self.cache, router, clock, fuser)
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
         self._flights: dict[str, Flight] = {}
         self._farewells: list[Delta] = []
@@ -253,6 +254,7 @@ class Engine:
             self.cache.commit(sequence.id, kept)
             sequence.cached += len(kept)
             sequence.extend(decided)
+            self.panel.learn(sequence, tree, kept)
             self._flights[sequence.id].tally.record(tree, kept, len(kept))
             self._stats.count(len(tree) - 1, len(kept) - 1)
             top = sequence.request.sampling.logprobs
@@ -282,7 +284,7 @@ class Engine:
             self.scheduler.remove([sequence])
             self.cache.free(sequence.id)
             self.encoder.release(sequence.id)
-            self.panel.forget(sequence.id)
+            self.panel.end(sequence, reason, flight.tally)
             flight.tally.finish()
             del self._flights[sequence.id]
             self._stats.finished[reason] = self._stats.finished.get(reason, 0) + 1

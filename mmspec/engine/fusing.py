@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 from mmspec.core.calibration import Calibration
 from mmspec.core.fuse import UNION, Fusion, fuse
+from mmspec.engine.routing import models
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
     import numpy as np
 
-    from mmspec.core.drafter import Budget
+    from mmspec.core.config import EngineConfig
+    from mmspec.core.drafter import Budget, Drafter
     from mmspec.core.sequence import Sequence
     from mmspec.core.tree import TokenTree
 
@@ -35,6 +38,11 @@ class Fuser:
         self._how = how
         self._tenants: OrderedDict[str, Calibration] = OrderedDict()
         self._cells: dict[str, np.ndarray] = {}
+
+    @staticmethod
+    def of(config: EngineConfig, drafters: Mapping[str, Drafter]) -> Fuser:
+        """As configured, for these drafters by address."""
+        return Fuser(Fusion(config.fusion, config.enough, models(drafters)))
 
     def fuse(self, sequence: Sequence, trees: ListOf[TokenTree], budget: Budget) -> TokenTree:
         """One tree of several; its cells are kept until its step is learned from."""

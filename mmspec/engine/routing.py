@@ -26,6 +26,11 @@ def dear(drafter: Drafter) -> bool:
     return bool(getattr(drafter, "runs_model", False))
 
 
+def models(drafters: Mapping[str, Drafter]) -> int:
+    """Bit i says that drafter number i runs a model."""
+    return sum(dear(drafter) << number for number, drafter in enumerate(drafters.values()))
+
+
 def named(address: str, request: Request) -> bool:
     """Whether a request lets a drafter speak at all."""
     asked = request.speculation

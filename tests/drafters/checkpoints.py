@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import torch
-from drafters.markov import HIDDEN, VOCABULARY
+from drafters.markov import FACTS, HIDDEN, MEDIA, STOP, VOCABULARY, prompt
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mmspec.longctx.longspec_checkpoint import save_checkpoint as save_far
 from mmspec.longctx.longspec_config import LongspecConfig
 from mmspec.longctx.longspec_network import LongspecNetwork
+from mmspec.retrieval.segment import PUBLIC, identity_of
+from mmspec.retrieval.segment_build import Draft
+from mmspec.retrieval.shelf import Shelf
 from mmspec.text.eagle_checkpoint import save_checkpoint
 from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
@@ -60,7 +64,20 @@ def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
         return {"path": str(folder), "floor": 1e-4, "least": 0.0, **EXCERPTS}
     if address == "longctx.self_window":
         return {"window": 12, "pages": 2, "page": 4, "refresh": 5}
+    if address == "retrieval.corpus":
+        save_corpus(folder)
+        return {"paths": (str(folder),)}
     return {}
+
+
+def save_corpus(folder: Path) -> None:
+    """Texts like those that the tests write."""
+    known = identity_of(FACTS)
+    draft = Draft(folder, known, PUBLIC)
+    for text in (*map(prompt, range(10)), [*range(3, 9), STOP, 1, 2] * 6):
+        ids = np.array(text, np.int64)
+        draft.add(ids[ids != MEDIA])
+    Shelf(folder, known, PUBLIC).add(draft)
 
 
 def save_language_model(folder: Path, vocabulary: int = VOCABULARY, **options: object) -> None:
