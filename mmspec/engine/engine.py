@@ -81,8 +81,7 @@ class Engine:
         vocabulary, enough = target.facts.vocabulary, config.enough
         self.panel = Panel(drafters, vocabulary, enough, self.cache, router, clock, fuser)
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
-        self._flights: dict[str, Flight] = {}
-        self._farewells: list[Delta] = []
+        self._flights, self._farewells = dict[str, Flight](), list[Delta]()
 
     @property
     def busy(self) -> bool:
