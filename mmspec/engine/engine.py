@@ -70,8 +70,7 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.target, self.config = target, config
-        self._stats, self.drafting = EngineStats(), Stopwatch()
-        self.ledger = Ledger()
+        self._stats, self.drafting, self.ledger = EngineStats(), Stopwatch(), Ledger()
         self._books = Books(config, self.ledger, clock)
         self.encoder = Encoder(target.encode, config.picture_cache_bytes, target.device)
         self._controller = controller or ConstantController(config)
@@ -81,7 +80,8 @@ class Engine:
         vocabulary, enough = target.facts.vocabulary, config.enough
         self.panel = Panel(drafters, vocabulary, enough, self.cache, router, clock, fuser)
         self.scheduler = Scheduler(config, self._admit, self.encoder.ready, self.panel.ready)
-        self._flights, self._farewells = dict[str, Flight](), list[Delta]()
+        self._flights: dict[str, Flight] = {}
+        self._farewells: list[Delta] = []
 
     @property
     def busy(self) -> bool:
