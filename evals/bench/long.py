@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FIRST = 30_000_000  # held-out seeds that nothing else looks at
 PLAIN, EXCERPTS = "plain", "longctx.rapid"
 RAPID: dict[str, Any] = {
-    "path": "nano-lm", "longer_than": 1500, "passage": 256, "at_least": 1024, "at_most": 2048,
+    "path": "nano-lm", "longer_than": 1500, "passage": 256, "at_least": 1536, "at_most": 2048,
     "tail": 128, "head": 32, "answer": 512,
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ class Measures(NamedTuple):
         head, tail: of the prompt's beginning and end, which are always read.
         passage: most of one passage. question: most of what passages are ranked by.
         share: one of so many of the prompt goes into passages, within ``at_least`` and ``at_most``.
+        follow: passages that go with a relevant one, as a story goes on behind its first words.
     """
 
     head: int
@@ -37,6 +38,7 @@ class Measures(NamedTuple):
     share: int
     at_least: int
     at_most: int
+    follow: int = 0
 
     @property
     def most(self) -> int:
@@ -88,7 +90,7 @@ def excerpt(ids: np.ndarray, spelt: Spelt, ranker: Ranker, measures: Measures) -
     spans = passages(levels[head:tail], measures.passage) + head
     question = spelt.text(ids[question_start(levels, measures) :])
     ranking = ranker.read([spelt.text(ids[start:stop]) for start, stop in spans])
-    chosen = _best(ranking.scores(question), spans, room)
+    chosen = _best(ranking.scores(question), spans, room, measures.follow)
     if len(chosen) < 2:
         first = min(room // 8, tail - head)
         last = max(head + first, tail - (room - first))
@@ -129,13 +131,17 @@ def question_start(levels: np.ndarray, measures: Measures) -> int:
     return first + int(ends[-1]) + 1 if len(ends) else first
 
 
-def _best(relevance: np.ndarray, spans: np.ndarray, room: int) -> np.ndarray:
-    """The most relevant spans that fit into ``room`` tokens, in order; the earlier of equals."""
+def _best(relevance: np.ndarray, spans: np.ndarray, room: int, follow: int) -> np.ndarray:
+    """The most relevant spans that fit into ``room`` tokens, in order; the earlier of equals.
+
+    ``follow`` spans behind each come with it, before a less relevant one.
+    """
     order = np.argsort(-relevance, kind="stable")
-    kept: list[int] = []
-    for index in order[relevance[order] > 0]:
-        length = int(spans[index, 1] - spans[index, 0])
-        if length <= room:
-            kept.append(int(index))
-            room -= length
+    kept: set[int] = set()
+    for hit in order[relevance[order] > 0].tolist():
+        for index in range(hit, min(hit + follow + 1, len(spans))):
+            length = int(spans[index, 1] - spans[index, 0])
+            if length <= room and index not in kept:
+                kept.add(index)
+                room -= length
     return spans[sorted(kept)]

@@ -53,6 +53,7 @@ class Config(draft_model.Config, frozen=True, forbid_unknown_fields=True, kw_onl
     share: Annotated[int, Meta(ge=1)] = 24  # one token in so many of the prompt is read
     at_least: Annotated[int, Meta(ge=1)] = 4096  # of passages, whatever the share
     at_most: Annotated[int, Meta(ge=1)] = 8192
+    follow: Annotated[int, Meta(ge=0)] = 1  # passages read behind each that is relevant
     head: Annotated[int, Meta(ge=0)] = 64  # of the prompt's beginning: always read
     tail: Annotated[int, Meta(ge=8)] = 256  # of its end
     question: Annotated[int, Meta(ge=8)] = 128  # most of its end that passages are ranked by
@@ -74,7 +75,7 @@ class Rapid(DraftModel):
         self._asked = config
         self._measures = Measures(
             config.head, config.tail, config.passage, config.question, config.share,
-            min(config.at_least, config.at_most), config.at_most,
+            min(config.at_least, config.at_most), config.at_most, config.follow,
         )  # fmt: skip
         super().__init__(config, facts, model)
         self._vocabulary = facts.vocabulary

@@ -50,6 +50,18 @@ def test_it_begins_and_ends_as_the_prompt_does_with_the_best_passages_in_order()
     assert "".join(ranker.passages) == SPELT.text(ids[4:-20])
 
 
+def test_what_follows_a_relevant_passage_comes_before_a_less_relevant_one():
+    ids = np.arange(300) % 90
+    ranker = Told(0.0, 0.3, 0.0, 0.9, 0.0, 0.5)
+    told = excerpt(ids, SPELT, ranker, MEASURES._replace(follow=1))
+    assert np.array_equal(told[4:-20], ids[4 + 16 * 3 : 4 + 16 * 5])
+    wide = excerpt(ids, SPELT, ranker, MEASURES._replace(follow=1, at_least=48))
+    spans = [slice(4 + 16 * n, 20 + 16 * n) for n in (3, 4, 5)]
+    assert np.array_equal(wide[4:-20], np.concatenate([ids[span] for span in spans]))
+    last = excerpt(ids, SPELT, Told(*[0.0] * 17, 1.0), MEASURES._replace(follow=3))
+    assert len(last) <= MEASURES.most  # nothing follows the last passage
+
+
 @pytest.mark.parametrize("relevance", [(), (0.0, 0.7), (-1.0, -2.0, 3.0)])
 def test_without_two_passages_it_is_the_beginning_and_the_end(relevance):
     ids = np.arange(300) % 90
