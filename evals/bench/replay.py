@@ -4,7 +4,7 @@
 `play` lets each arm run over the tracks. What replay says of an arm is held to what the engine does
 on the same prompts (`live`). tau counts the bonus; the calibration begins empty with each kind.
 
-    python evals/bench/replay.py record --out runs/replay [--count 12]
+    python evals/bench/replay.py record --tracks runs/replay [--count 12]
     python evals/bench/replay.py play --tracks runs/replay --out evals/results/retrieval/arms.json
     python evals/bench/replay.py live --tracks runs/replay --out evals/results/retrieval/live.json
 """
@@ -113,7 +113,7 @@ def record_all(options: argparse.Namespace) -> None:
     """One file of tracks a kind."""
     engine, processor = open_engine(options)
     options.tracks.mkdir(parents=True, exist_ok=True)
-    every = engine.panel.drafters
+    every = engine.panel._drafters  # a bench may look
     for name, kind in KINDS.items():
         drafters = {address: every[address] for address in suited(name)}
         sampling = Sampling(temperature=options.temperature, seed=1, max_tokens=options.cap)

@@ -122,6 +122,19 @@ TRAINED: dict[str, Drafters] = {
     "nano": {
         "text": {"eagle": {"path": "nano-eagle"}},
         "vision": {"vispec": {"path": "nano-vispec"}},
+        "longctx": {
+            "rapid": {
+                "path": "nano-lm",
+                "longer_than": 4096,
+                "passage": 256,
+                "at_least": 1536,
+                "at_most": 2048,
+                "head": 32,
+                "tail": 128,
+                "answer": 512,
+            },
+            "longspec": {"path": "nano-longspec"},
+        },
     }
 }
 

@@ -1,0 +1,89 @@
+"""Fusing in the engine: every way gives plain decoding's text, and tenants learn apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+from drafting import Knowing
+from running import engine, run
+
+from mmspec.core.drafter import Budget
+from mmspec.core.fuse import Fusion
+from mmspec.core.request import Prompt, Request, Sampling
+from mmspec.core.sequence import Sequence
+from mmspec.core.tree import TokenTree
+from mmspec.engine.fusing import TENANTS, Fuser
+from mmspec.retrieval import recycling, suffix
+
+PROMPTS = {
+    name: Prompt(np.tile(np.random.default_rng(seed).integers(3, 90, 10), 4))
+    for seed, name in enumerate("abc")
+}
+SAMPLINGS = [Sampling(temperature=0.0, max_tokens=50), Sampling(seed=3, max_tokens=50)]
+
+
+@pytest.fixture(scope="module")
+def target():
+    return tiny.target("llama", "bitwise")
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "seeded"])
+@pytest.mark.parametrize("arm", ["union", "calibrated", "rasd", "switch"])
+def test_no_way_of_fusing_changes_a_text(target, arm, sampling):
+    plain = run(engine(target), PROMPTS, sampling)
+    knowing = Knowing(plain, target.facts.vocabulary)
+    knowing.runs_model = True
+    drafters = {
+        "text.knowing": knowing,
+        "retrieval.suffix": suffix.build(suffix.Config(), target.facts),
+        "retrieval.recycling": recycling.build(recycling.Config(), target.facts),
+    }
+    running = engine(target, drafters, fusion=arm, enough=float("inf"))
+    assert run(running, PROMPTS, sampling) == plain
+    assert running.stats.accepted > 0
+
+
+def sequence(tenant, id="a"):
+    return Sequence(Request(id, Prompt(np.arange(3, 9)), tenant=tenant), 0, 0)
+
+
+TREES = [
+    TokenTree.chain(np.array([8, 1, 2, 3]), np.log([1.0, 0.9, 0.8, 0.7]), 0),
+    TokenTree.chain(np.array([8, 4, 5, 6]), np.log([1.0, 0.8, 0.7, 0.6]), 1),
+]
+
+
+def test_a_tenants_trees_do_not_depend_on_what_others_said():
+    """The canary: byte for byte the same, with another tenant's texts and without."""
+    alone, beside = Fuser(Fusion("calibrated")), Fuser(Fusion("calibrated"))
+    for turn in range(50):
+        other = beside.fuse(sequence("A"), TREES, Budget(16, 8))
+        beside.learn(sequence("A"), other, np.array([0, *np.flatnonzero(other.tokens == 4)]))
+        trees = []
+        for fuser in (alone, beside):
+            tree = fuser.fuse(sequence("B"), TREES, Budget(4, 8))
+            fuser.learn(sequence("B"), tree, np.arange(1 + turn % 2))
+            trees.append(tree)
+        for one, two in zip(trees[0]._arrays(), trees[1]._arrays(), strict=True):
+            assert one.tobytes() == two.tobytes()
+    learned = beside.fuse(sequence("A"), TREES, Budget(2, 8))
+    assert learned.tokens.tolist() == [8, 4]  # and A has learned from its own
+
+
+def test_a_tree_that_was_cut_and_one_that_was_not_fused_teach_nothing():
+    fuser = Fuser(Fusion("calibrated"))
+    before = fuser.fuse(sequence("A"), TREES, Budget(16, 8))
+    fuser.learn(sequence("A"), before.truncate(1), np.array([0]))
+    fuser.learn(sequence("A"), before, np.array([0]))  # its cells went with the first call
+    after = fuser.fuse(sequence("A"), TREES, Budget(16, 8))
+    assert np.array_equal(before.scores, after.scores)
+
+
+def test_tenants_are_bounded_and_the_one_heard_from_last_stays():
+    fuser = Fuser(Fusion("calibrated"))
+    for number in range(TENANTS + 10):
+        fuser.fuse(sequence(f"{number}"), TREES, Budget(4, 8))
+        fuser.fuse(sequence("0"), TREES, Budget(4, 8))
+    assert len(fuser._tenants) == TENANTS
+    assert "0" in fuser._tenants
