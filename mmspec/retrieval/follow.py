@@ -70,17 +70,15 @@ def follow(  # compiled: an array an argument
     """
     for token in fresh:
         state, length, place, astray = stand
+        replaced = place + astray < len(other) and other[place + astray] == token
+        inserted = place < len(other) and other[place] == token
         if not sure(states, stand):
             late = min(astray, resume.shape[1] - 1)
-            for how in range(2):
-                at = place + astray if how == REPLACED else place
-                right = 1.0 if at < len(other) and other[at] == token else 0.0
-                resume[how, late] += RATE * (right - resume[how, late])
-        if place < len(other) and other[place] == token and astray == 0:
-            place += 1
-        elif astray > 0 and place + astray < len(other) and other[place + astray] == token:
+            resume[REPLACED, late] += RATE * ((1.0 if replaced else 0.0) - resume[REPLACED, late])
+            resume[INSERTED, late] += RATE * ((1.0 if inserted else 0.0) - resume[INSERTED, late])
+        if replaced:
             place, astray = place + astray + 1, 0
-        elif astray > 0 and place < len(other) and other[place] == token:
+        elif inserted:
             place, astray = place + 1, 0
         else:
             astray += 1

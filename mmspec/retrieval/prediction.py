@@ -64,9 +64,7 @@ class _Reader:
         fresh = self.sequence.output[self.read : end]
         if len(fresh):
             text = self.text
-            follow(
-                text.states, text.edges, self.other, self.trust, self.resume, self.stand, fresh
-            )
+            follow(text.states, text.edges, self.other, self.trust, self.resume, self.stand, fresh)
             self.read += len(fresh)
 
     def guess(self, budget: Budget, stops: np.ndarray, floor: float) -> TokenTree:
