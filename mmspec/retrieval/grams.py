@@ -115,7 +115,7 @@ def learn(
 
 @njit(cache=True, nogil=True)
 def _group(grams: Grams, key: np.uint64) -> int:
-    return np.int64(key >> _S16) & (len(grams.keys) - 1) & ~(WAYS - 1)
+    return int(key >> _S16) & (len(grams.keys) - 1) & ~(WAYS - 1)
 
 
 @njit(cache=True, nogil=True)
@@ -152,7 +152,7 @@ def _teach(
                 missing[rank] = False
     for rank in range(len(top)):
         if missing[rank] and not barred(barriers, top[rank]):
-            place, chance = np.argmin(mean), share * np.float32(np.exp(chances[rank]))
+            place, chance = int(np.argmin(mean)), share * np.float32(np.exp(chances[rank]))
             if chance > mean[place]:
                 tokens[place], mean[place] = top[rank], chance
     for one in range(1, WIDTH):  # a few are out of order, most are not
