@@ -15,7 +15,7 @@ from mmspec.core.request import Request, Sampling
 from mmspec.engine.build import build_drafters
 from mmspec.engine.settle import together
 
-NOISY = Sampling(temperature=0.3, seed=5, max_tokens=60)
+NOISY = Sampling(temperature=0.8, seed=5, max_tokens=60)
 
 
 class Watching(Knowing):
@@ -103,7 +103,10 @@ def test_the_target_says_the_same_with_and_without_them(name, sampling):
                 spoke |= delta.report.by_source
                 assert "retrieval.prediction" not in delta.report.off_reasons
     assert tokens == said
-    assert spoke.keys() == {"retrieval.stand", "retrieval.prediction"}
+    # Sampled, so short a text stands nowhere twice; the next test has more of it.
+    assert spoke.keys() == {
+        "retrieval.prediction", *(["retrieval.stand"] if sampling is running.GREEDY else [])
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
