@@ -127,8 +127,8 @@ class Prediction:
         self._readers.pop(id, None)
 
     def room(self, tokens: int) -> int:
-        """Bytes of the longest prediction's automaton: the answer itself is not held."""
-        return TOKEN_BYTES * (self._context + 2)
+        """Bytes of the longest prediction and its automaton: the answer itself is not held."""
+        return (TOKEN_BYTES + 8) * (self._context + 2)
 
     def _reader(self, sequence: Sequence) -> _Reader:
         reader = self._readers.get(sequence.id)

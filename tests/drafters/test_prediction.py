@@ -116,5 +116,6 @@ def test_the_longest_prediction_takes_the_room_it_said():
     for text in (dice.integers(0, 28, FACTS.context), np.tile([1, 2], FACTS.context // 2)):
         one = sequence("long", [1], prediction=text)
         DRAFTER.draft([one], [BUDGET])
-        assert DRAFTER._readers[one.id].text.bytes <= DRAFTER.room(1)
+        reader = DRAFTER._readers[one.id]
+        assert reader.text.bytes + reader.other.nbytes <= DRAFTER.room(1)
         DRAFTER.forget(one.id)

@@ -103,10 +103,9 @@ def test_the_target_says_the_same_with_and_without_them(name, sampling):
                 spoke |= delta.report.by_source
                 assert "retrieval.prediction" not in delta.report.off_reasons
     assert tokens == said
-    # Sampled, so short a text stands nowhere twice; the next test has more of it.
-    assert spoke.keys() == {
-        "retrieval.prediction", *(["retrieval.stand"] if sampling is running.GREEDY else [])
-    }  # fmt: skip
+    assert "retrieval.prediction" in spoke
+    if sampling is running.GREEDY:  # sampled, so short a text may stand nowhere twice
+        assert "retrieval.stand" in spoke
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
