@@ -193,3 +193,24 @@ def test_a_prompt_is_scored(llm):
     assert answer.token_ids == []
     assert len(answer.prompt_logprobs) == answer.prompt_tokens - 1
     assert all(entry.logprob <= entry.top[0][1] <= 0 for entry in answer.prompt_logprobs)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.0, max_tokens=48, ignore_eos=True),
+        Sampling(seed=3, max_tokens=48, ignore_eos=True),
+    ],
+)
+def test_a_prediction_changes_nothing_but_the_passes(llm, sampling):
+    asked = ask("Tell me about the river.")
+    plain = llm.chat(asked, sampling, OFF)
+    alone = Speculation(drafters=("retrieval.prediction",))
+    for prediction in (plain.text, plain.token_ids):
+        answer = llm.chat(asked, sampling, alone, prediction=prediction)
+        assert answer.token_ids == plain.token_ids
+        assert answer.speculation.by_source["retrieval.prediction"][1] > 30
+    pieces = list(llm.chat_stream(asked, sampling, alone, prediction="<|image|> not at all"))
+    assert pieces[-1].answer.token_ids == plain.token_ids
+    (answer,) = llm.generate("The river", sampling, alone)
+    assert answer.speculation.off_reasons == {"retrieval.prediction": "no prediction"}

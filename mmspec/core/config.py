@@ -116,7 +116,8 @@ class FetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 Drafters = dict[str, dict[str, dict[str, Any]]]
-QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}}}  # they suit every model
+# They suit every model.
+QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}, "prediction": {}}}
 # By the name of a bundled model: what was trained for it.
 TRAINED: dict[str, Drafters] = {
     "nano": {

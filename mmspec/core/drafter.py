@@ -27,11 +27,15 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         layers: decoder layers whose output hidden states it reads; -1 is what enters the first:
             embeddings, with pictures' projected features in their places.
         top: how many of the target's most likely tokens it reads at every verified node.
+        chances: whether it also reads how likely those are.
+        context: how many tokens of the text it reads that end with each verified node.
         keys: whether it reads the target's own key-value store; see ``Borrower``.
     """
 
     layers: tuple[int, ...] = ()
     top: int = 0
+    chances: bool = False
+    context: int = 0
     keys: bool = False
 
     def join(self, other: Needs) -> Needs:
@@ -39,6 +43,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         return Needs(
             layers=tuple(sorted({*self.layers, *other.layers})),
             top=max(self.top, other.top),
+            chances=self.chances or other.chances,
+            context=max(self.context, other.context),
             keys=self.keys or other.keys,
         )
 
@@ -88,6 +94,10 @@ class Observation:
         node_offsets: int32 [B + 1], where each sequence's verified nodes begin (empty in prefill).
         node_tokens: int64 [T], every verified node, accepted or not: a wrong guess also teaches.
         top: int64 [T, k], the target's most likely tokens after each node, best first.
+        chances: float32 [T, k], their log-probabilities under the target's own law, before any
+            shaping.
+        contexts: int64 [T, n], the last tokens of the text as it would stand at each node, that
+            node's own last; -1 before the text's beginning.
     """
 
     offsets: np.ndarray
@@ -96,6 +106,8 @@ class Observation:
     node_offsets: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int32))
     node_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     top: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    chances: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    contexts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
 
 def part(seen: Observation, chosen: ListOf[int]) -> Observation:
@@ -120,6 +132,8 @@ def part(seen: Observation, chosen: ListOf[int]) -> Observation:
         node_offsets=node_offsets,
         node_tokens=seen.node_tokens[nodes],
         top=seen.top[nodes] if len(seen.top) else seen.top,
+        chances=seen.chances[nodes] if len(seen.chances) else seen.chances,
+        contexts=seen.contexts[nodes] if len(seen.contexts) else seen.contexts,
     )
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
 from mmspec.core.errors import BadRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import numpy as np
 
 MAX_SEED = 2**63 - 1
 MAX_TRANSFER = 20.0  # beyond it the tilt overshoots the drafter's own law
@@ -167,6 +166,8 @@ class Request:
     Attributes:
         tenant: who asks; no part of a remembered prompt is shared between two tenants.
         progress: tell how far the prompt has been read, after every chunk of it.
+        prediction: int64 [K], what the caller expects the answer to be, for drafters to guess by;
+            none where it says nothing. Never changes the text that comes out.
     """
 
     id: str
@@ -175,6 +176,7 @@ class Request:
     speculation: Speculation = Speculation()
     tenant: str = ""
     progress: bool = False
+    prediction: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
 
 
 class RoundLog(msgspec.Struct, frozen=True, kw_only=True):

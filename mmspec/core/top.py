@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 from numba import njit
 
 from mmspec.core.peak import as_bits
-
-if TYPE_CHECKING:
-    import torch
 
 
 def top_tokens(logits: torch.Tensor, count: int) -> np.ndarray:
@@ -23,6 +19,17 @@ def top_tokens(logits: torch.Tensor, count: int) -> np.ndarray:
         int64 [T, count].
     """
     return _top(as_bits(logits), min(count, logits.shape[-1]))
+
+
+def log_chances(logits: torch.Tensor, tokens: np.ndarray) -> np.ndarray:
+    """Log-probabilities, before any shaping, of some tokens of each row: float32 [T, k].
+
+    Args:
+        logits: [T, V]. tokens: int64 [T, k].
+    """
+    some = logits.gather(-1, torch.from_numpy(tokens).to(logits.device)).float()
+    whole = torch.logsumexp(logits.float(), -1, keepdim=True)
+    return (some - whole).cpu().numpy()
 
 
 @njit(cache=True, nogil=True)

@@ -62,6 +62,22 @@ class TokenTree:
         """Edges from the root, int32 [N]."""
         return _depths(self.parents)
 
+    def contexts(self, text: np.ndarray, width: int) -> np.ndarray:
+        """The last tokens of the text as it would stand at each node: int64 [N, width].
+
+        Args:
+            text: int64 [K], what is decided, the root last.
+
+        >>> TokenTree.chain(np.array([7, 8, 9])).contexts(np.array([5, 7]), 3).tolist()
+        [[-1, 5, 7], [5, 7, 8], [7, 8, 9]]
+        """
+        rows = np.full((len(self), width), -1, np.int64)
+        near = text[max(len(text) - width, 0) :]
+        rows[0, width - len(near) :] = near
+        if width > 0:
+            _follow(self.tokens, self.parents, rows)
+        return rows
+
     def ancestors(self) -> np.ndarray:
         """Bit j of row i says that node j is node i or above it: uint64 [N, ceil(N / 64)]."""
         return _ancestors(self.parents)
@@ -124,6 +140,13 @@ def _depths(parents: np.ndarray) -> np.ndarray:
     for node in range(1, len(parents)):
         depths[node] = depths[parents[node]] + 1
     return depths
+
+
+@njit(cache=True, nogil=True)
+def _follow(tokens: np.ndarray, parents: np.ndarray, rows: np.ndarray) -> None:
+    for node in range(1, len(tokens)):
+        rows[node, :-1] = rows[parents[node], 1:]
+        rows[node, -1] = tokens[node]
 
 
 @njit(cache=True, nogil=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mmspec.core.predicted import Predicted
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
@@ -27,5 +28,7 @@ def warm(dtype: torch.dtype) -> None:
     tree = TokenTree.chain(np.array([0, 1])).merge(TokenTree.chain(np.array([0, 2]))).prune(2)
     tree.ancestors()
     tree.depths()
+    tree.contexts(tree.tokens[:1], 2)
+    Predicted(np.zeros(1, np.int64)).push((0,))
     tree.without(np.zeros(len(tree), np.bool_))
     verify([tree] * len(flying), torch.eye(8, dtype=dtype)[[1, 2] * len(flying)], flying)

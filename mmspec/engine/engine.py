@@ -264,7 +264,7 @@ class Engine:
             if reason is None and sequence.request.speculation.enabled:
                 going.append(index)
         if going and self.panel.addresses:
-            seen = observation(trees, paths, going, output, self.panel.needs)
+            seen = observation(trees, paths, going, output, self.panel.needs, sequences)
             with self.drafting:
                 self.panel.observe([sequences[index] for index in going], seen, self._tallies())
         return told

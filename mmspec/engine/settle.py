@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from mmspec.core.drafter import Observation
-from mmspec.core.top import top_tokens
+from mmspec.core.top import log_chances, top_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Needs
+    from mmspec.core.sequence import Sequence
     from mmspec.core.tree import TokenTree
     from mmspec.model.target import Output
 
@@ -30,11 +31,13 @@ def observation(
     going: ListOf[int],
     output: Output,
     needs: Needs,
+    sequences: ListOf[Sequence],
 ) -> Observation:
     """What the drafters are shown of a verified step, for the sequences ``going`` on.
 
     Args:
-        trees, kept: of every sequence of the step. output: rows of all trees, packed.
+        trees, kept, sequences: all of the step; what was kept is committed.
+        output: rows of all trees, packed.
     """
     assert output.logits is not None
     firsts = np.cumsum([0, *(len(tree) for tree in trees)])
@@ -43,14 +46,22 @@ def observation(
     tokens = np.concatenate([tree.tokens for tree in trees])
     everyone = len(going) == len(trees)
     logits = output.logits if everyone else output.logits[nodes]
-    empty = np.zeros((len(nodes), 0), np.int64)
+    top = top_tokens(logits, needs.top) if needs.top else np.zeros((len(nodes), 0), np.int64)
+    contexts = np.zeros((len(nodes), 0), np.int64)
+    if needs.context:
+        roots = [one.cached - len(kept[i]) for i, one in enumerate(sequences)]
+        contexts = np.concatenate([
+            trees[i].contexts(sequences[i].tokens[: roots[i] + 1], needs.context) for i in going
+        ])  # fmt: skip
     return Observation(
         offsets=np.cumsum([0, *(len(kept[i]) for i in going)]).astype(np.int32),
         tokens=tokens[cached],
         hidden={layer: rows[cached] for layer, rows in output.hidden.items()},
         node_offsets=np.cumsum([0, *(len(trees[i]) for i in going)]).astype(np.int32),
         node_tokens=tokens[nodes],
-        top=top_tokens(logits, needs.top) if needs.top else empty,
+        top=top,
+        chances=log_chances(logits, top) if needs.chances else top[:, :0].astype(np.float32),
+        contexts=contexts,
     )
 
 
@@ -69,4 +80,6 @@ def together(shown: ListOf[Observation]) -> Observation:
         node_offsets=np.array([0, len(nodes)], np.int32),
         node_tokens=nodes,
         top=np.concatenate([seen.top for seen in shown]),
+        chances=np.concatenate([seen.chances for seen in shown]),
+        contexts=np.concatenate([seen.contexts for seen in shown]),
     )

@@ -138,6 +138,10 @@ class Corpus:
         """Drop what is known of the sequence ``id``."""
         self._readers.pop(id, None)
 
+    def room(self, tokens: int) -> int:
+        """Bytes of what was found at one place, and of what it is trusted."""
+        return self._config.samples * (4 * REACH + 4 + 8) + PRIOR.nbytes
+
     def clear(self) -> None:
         """Forget all texts that are not on the disk."""
         self.ingest.settle()

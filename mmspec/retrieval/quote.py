@@ -16,7 +16,6 @@ from mmspec.retrieval.automaton import (
     BRANCH,
     COUNT,
     EDGES,
-    LAST,
     LENGTH,
     LINK,
     TARGET,
@@ -61,19 +60,20 @@ def _continuations(
 def grow(  # compiled: an array an argument
     states: np.ndarray,
     edges: np.ndarray,
-    header: np.ndarray,
+    match: tuple[int, int],
     trust: np.ndarray,
     stops: np.ndarray,
     nodes: int,
     depth: int,
     floor: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The tree of the ``nodes`` likeliest continuations of the whole text.
+    """The tree of the ``nodes`` likeliest continuations of what was matched.
 
     Args:
         states: see the automaton.
         edges: see the automaton.
-        header: see the automaton.
+        match: the state that the text stands in, and how many of its tokens that matches; state 0:
+            nothing does.
         trust: see the automaton.
         stops: int64 [M], ids below which nothing is guessed.
         nodes: most nodes, the root included.
@@ -89,8 +89,7 @@ def grow(  # compiled: an array an argument
     keys, order = np.empty(nodes * WIDTH), np.empty(nodes * WIDTH, np.int32)
     items, found = np.empty((nodes * WIDTH, 4), np.int32), np.empty(WIDTH, np.int32)
     rows, size, count = 0, 0, 1
-    node, state = 0, states[header[LAST], LINK]
-    length = states[max(state, 0), LENGTH]
+    node, state, length = 0, match[0], match[1]
     while count < nodes:
         # Open `node`: offer its continuations, then those of ever shorter suffixes.
         chance, known, room = chances[node], -1, rows + WIDTH

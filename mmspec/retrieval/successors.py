@@ -42,7 +42,7 @@ def new_rates() -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _barred(barriers: np.ndarray, token: int) -> bool:
+def barred(barriers: np.ndarray, token: int) -> bool:
     """Entry 0 of ``barriers`` is the size of the vocabulary, the others are ids never guessed."""
     barred = token < 0 or token >= barriers[0]
     for other in barriers[1:]:
@@ -55,7 +55,7 @@ def seed(rows: np.ndarray, barriers: np.ndarray, tokens: np.ndarray) -> None:
     """Read int64 [K] prompt tokens: each becomes the first successor of the one before it."""
     for place in range(1, len(tokens)):
         token, after = tokens[place - 1], tokens[place]
-        if _barred(barriers, token) or _barred(barriers, after):
+        if barred(barriers, token) or barred(barriers, after):
             continue
         row = rows[token & (len(rows) - 1)]
         if row[KEY] != token + 1:
@@ -75,14 +75,14 @@ def learn(rows: np.ndarray, barriers: np.ndarray, tokens: np.ndarray, top: np.nd
     """Keep what the target ranked, int64 [T, k], after each of int64 [T] verified tokens."""
     for node in range(len(tokens)):
         token = tokens[node]
-        if _barred(barriers, token):
+        if barred(barriers, token):
             continue
         row = rows[token & (len(rows) - 1)]
         row[KEY], row[KIND] = token + 1, SHOWN
         row[FIRST:] = -1
         rank = FIRST
         for after in top[node]:
-            if rank < FIRST + RANKS and not _barred(barriers, after):
+            if rank < FIRST + RANKS and not barred(barriers, after):
                 row[rank] = after
                 rank += 1
 

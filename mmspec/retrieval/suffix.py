@@ -75,7 +75,8 @@ class Suffix:
     def _guess(self, sequence: Sequence, budget: Budget) -> TokenTree:
         text = self._catch_up(sequence, len(sequence))
         tokens, parents, scores, source = grow(
-            text.states, text.edges, text.header, text.trust, self._stops.of(sequence),
+            text.states, text.edges, (text.match, text.match_length), text.trust,
+            self._stops.of(sequence),
             max(budget.nodes, 1), budget.depth, self._floor,
         )  # fmt: skip
         tokens[0] = sequence.tokens[-1]
@@ -90,5 +91,6 @@ def build(config: Config, facts: Facts) -> Suffix:
     text = Automaton(facts.vocabulary, np.array(sorted(facts.media_tokens), np.int64))
     text.extend(warm)
     stops = np.array(sorted(facts.stop_tokens), np.int64)
-    grow(text.states, text.edges, text.header, text.trust, stops, 2, 1, config.floor)
+    match = text.match, text.match_length
+    grow(text.states, text.edges, match, text.trust, stops, 2, 1, config.floor)
     return drafter

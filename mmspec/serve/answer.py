@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmspec.core.errors import EngineFaultError
+from mmspec.core.predicted import Predicted
 from mmspec.core.request import SpeculationReport
 from mmspec.model.detokenize import Pieces, TextStream
-from mmspec.serve.reply import PromptDetails, Usage
+from mmspec.serve.reply import CompletionDetails, PromptDetails, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,6 +56,7 @@ class Choice:
     seed: int = 0
     cached: int = 0
     scored: tuple[TokenLogprob, ...] = ()
+    predicted: Predicted | None = None
     _tokens: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
 
@@ -91,6 +93,8 @@ class Choice:
         text = self.stream.push(delta.tokens)
         visible = self.stream.count - before  # less than all of them when a stop string completed
         self._tokens.extend(delta.tokens[:visible])
+        if self.predicted is not None:
+            self.predicted.push(delta.tokens[:visible])
         self._logprobs.extend((delta.logprobs or ())[:visible])
         return text
 
@@ -139,6 +143,9 @@ class Answer:
             )
             for i in range(len(requests) * sampling.n)
         ]
+        for choice in self.choices:
+            prediction = requests[choice.index // sampling.n].prediction
+            choice.predicted = Predicted(prediction) if len(prediction) else None
         self.prefilled = 0
         self.started = time.monotonic()
         self.first_news: float | None = None
@@ -185,6 +192,7 @@ class Answer:
     def usage(self) -> Usage:
         """Tokens so far, as the client sees them; a prompt counts once however many choices."""
         completion = sum(choice.stream.count for choice in self.choices)
+        predicted = [choice.predicted for choice in self.choices if choice.predicted is not None]
         per_prompt = self.choices[:: len(self.choices) // len(self._first)]
         return Usage(
             prompt_tokens=self._prompt_tokens,
@@ -193,6 +201,10 @@ class Answer:
             prompt_tokens_details=PromptDetails(
                 cached_tokens=sum(choice.cached for choice in per_prompt),
                 image_tokens=self._image_tokens,
+            ),
+            completion_tokens_details=CompletionDetails(
+                accepted_prediction_tokens=sum(one.accepted for one in predicted),
+                rejected_prediction_tokens=sum(one.rejected for one in predicted),
             ),
         )
 

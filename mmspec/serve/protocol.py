@@ -6,7 +6,7 @@ the answer but is not supported is refused (``REFUSED``); the rest is ignored, a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +21,27 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     include_usage: bool = False
     continuous_usage_stats: bool = False
+
+
+class PredictionPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a prediction."""
+
+    type: Literal["text"]
+    text: str
+
+
+class PredictedText(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller expects the answer to be (OpenAI's Predicted Outputs)."""
+
+    type: Literal["content"]
+    content: str | list[PredictionPart]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +59,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[int, float] | None = None
+    prediction: PredictedText | None = None
     # vLLM's extras
     top_k: int | None = None
     min_p: float | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from mmspec.core.errors import BadRequestError
 from mmspec.core.request import Request
 from mmspec.serve.protocol import Ask, StreamOptions
-from mmspec.serve.sampling import check_stream, sampling_of, speculation_of
+from mmspec.serve.sampling import check_stream, prediction_of, sampling_of, speculation_of
 from mmspec.serve.stream import Call, Wording
 
 if TYPE_CHECKING:
@@ -123,10 +123,24 @@ def read(
     prompts = route.prompts(ask, service, source)
     if len(prompts) * sampling.n > MAX_CHOICES:
         raise BadRequestError(f"a call may have up to {MAX_CHOICES} choices", "prompt")
+    prediction = prediction_of(
+        ask,
+        service.processor,
+        choices=len(prompts) * sampling.n,
+        max_context=service.max_context,
+    )
     name = f"{route.prefix}-{id}"
     progress = bool(ask.stream) and route.progress(ask)
     requests = [
-        Request(f"{name}-{index}", prompt, sampling, speculation, tenant=tenant, progress=progress)
+        Request(
+            f"{name}-{index}",
+            prompt,
+            sampling,
+            speculation,
+            tenant=tenant,
+            progress=progress,
+            prediction=prediction,
+        )
         for index, prompt in enumerate(prompts)
     ]
     call = _call(body, name, requests, service.processor.name)

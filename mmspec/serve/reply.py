@@ -19,7 +19,11 @@ class PromptDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompletionDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """Always zero here; present because clients read them."""
+    """Tokens of a prediction that came after the same token as there, in order, and all others.
+
+    Zero without a prediction; rejected ones are in no other count. ``reasoning_tokens`` is always
+    zero, and there because clients read it.
+    """
 
     reasoning_tokens: int = 0
     accepted_prediction_tokens: int = 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmspec.core.errors import BadRequestError
 from mmspec.core.request import Sampling, Speculation
+from mmspec.vision.expected import predicted
 
 if TYPE_CHECKING:
     from mmspec.serve.protocol import Ask
@@ -76,6 +79,23 @@ def speculation_of(ask: Ask) -> Speculation:
     speculation = ask.speculation or Speculation()
     speculation.check()
     return speculation
+
+
+def prediction_of(
+    ask: Ask, processor: WireProcessor, *, choices: int, max_context: int
+) -> np.ndarray:
+    """Token ids of what a body predicts: int64 [K], none where it predicts nothing. Blocking.
+
+    Args:
+        choices: that the call has, over all prompts.
+
+    Raises:
+        BadRequestError: there are several choices, or it is longer than the context.
+    """
+    text = ask.prediction.text if ask.prediction is not None else ""
+    if ask.prediction is not None and choices > 1:
+        raise BadRequestError("a call with a prediction has one choice (n = 1)", "prediction")
+    return predicted(text, processor, max_context) if text else np.zeros(0, np.int64)
 
 
 def check_stream(ask: Ask) -> None:

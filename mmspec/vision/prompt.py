@@ -136,7 +136,7 @@ def check_characters(count: int, max_context: int | None, param: str) -> None:
     """
     if max_context is not None and count > CHARACTERS_A_TOKEN * max_context:
         raise BadRequestError(
-            f"this model's context is {max_context} tokens; the prompt has {count} characters, "
+            f"this model's context is {max_context} tokens; the text has {count} characters, "
             f"more than {CHARACTERS_A_TOKEN * max_context}",
             param,
             "context_length_exceeded",

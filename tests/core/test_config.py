@@ -9,7 +9,7 @@ from mmspec.core.errors import ConfigError
 
 def test_empty_is_the_default():
     assert parse("") == Config()
-    assert parse("").drafters["retrieval"].keys() == {"suffix", "recycling"}
+    assert parse("").drafters["retrieval"].keys() == {"suffix", "recycling", "prediction"}
 
 
 def test_unnamed_drafters_are_those_that_suit_the_model():

@@ -26,11 +26,15 @@ FACTS = Facts(
     pieces=pieces(1024),  # prompts may hold an id beyond the vocabulary
 )
 TOP = 8
+CHANCES = np.log([0.6, 0.15, 0.1, 0.05, 0.02, 0.02, 0.01, 0.01]).astype(np.float32)
+CONTEXT = 4
 HIDDEN = 16
 
 
-def sequence(id: str, prompt: list[int] | np.ndarray) -> Sequence:
-    return Sequence(Request(id, Prompt(np.asarray(prompt, np.int64))), 0, 0)
+def sequence(id: str, prompt: list[int] | np.ndarray, **options) -> Sequence:
+    """One whose answer is predicted to be its prompt, unless something else is said."""
+    ids = np.asarray(prompt, np.int64)
+    return Sequence(Request(id, Prompt(ids), **{"prediction": ids, **options}), 0, 0)
 
 
 def prompt(seed: int, length: int = 60) -> np.ndarray:
@@ -60,6 +64,11 @@ class Markov:
         return self.ranked[tokens, :TOP]
 
 
+def alone(tokens: np.ndarray) -> np.ndarray:
+    """Contexts of nodes before which nothing stands."""
+    return np.append(np.full((len(tokens), CONTEXT - 1), -1), tokens[:, None], 1)
+
+
 @functools.cache
 def _table(layer: int) -> torch.Tensor:
     return torch.randn(1024, HIDDEN, generator=torch.Generator().manual_seed(layer))
@@ -71,9 +80,16 @@ def features(tokens: np.ndarray, layer: int) -> torch.Tensor:
 
 
 def observation(
-    parts: list[np.ndarray], nodes: list[np.ndarray], target: Markov, layers: tuple[int, ...] = ()
+    parts: list[np.ndarray],
+    nodes: list[np.ndarray],
+    target: Markov,
+    layers: tuple[int, ...] = (),
+    contexts: list[np.ndarray] | None = None,
 ) -> Observation:
-    """What a step showed: cached tokens and verified nodes of each sequence."""
+    """What a step showed: cached tokens and verified nodes of each sequence, and those's contexts.
+
+    Where no contexts are given, each node stands alone.
+    """
     node_tokens = np.concatenate(nodes)
     cached = np.concatenate(parts)
     return Observation(
@@ -83,6 +99,8 @@ def observation(
         node_offsets=np.cumsum([0, *map(len, nodes)]).astype(np.int32),
         node_tokens=node_tokens,
         top=target.top(node_tokens) if len(node_tokens) else np.zeros((0, 0), np.int64),
+        chances=np.tile(CHANCES, (len(node_tokens), 1)),
+        contexts=alone(node_tokens) if contexts is None else np.concatenate(contexts),
     )
 
 
@@ -103,6 +121,8 @@ def step(drafter, sequences: list[Sequence], budgets: list[Budget], target: Mark
     """One round for a batch; returns the trees."""
     trees = drafter.draft(sequences, budgets)
     parts = []
+    texts = [one.tokens for one in sequences]
+    contexts = [tree.contexts(text, CONTEXT) for tree, text in zip(trees, texts, strict=True)]
     for one, tree in zip(sequences, trees, strict=True):
         node, start = 0, one.cached
         while True:
@@ -115,5 +135,5 @@ def step(drafter, sequences: list[Sequence], budgets: list[Budget], target: Mark
         one.cached = len(one) - 1
         parts.append(one.tokens[start : one.cached])
     nodes = [tree.tokens for tree in trees]
-    drafter.observe(sequences, observation(parts, nodes, target, drafter.needs.layers))
+    drafter.observe(sequences, observation(parts, nodes, target, drafter.needs.layers, contexts))
     return trees

@@ -6,12 +6,14 @@ import gc
 import importlib
 import pkgutil
 import types
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 from drafters import checkpoints, kept
 from drafters.markov import (
+    CONTEXT,
     FACTS,
     MEDIA,
     STOP,
@@ -28,6 +30,7 @@ import mmspec
 from mmspec.core.drafter import Budget, Sized
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
+from mmspec.core.tree import TokenTree
 from mmspec.engine.settle import together
 
 WINGS = ("text", "vision", "longctx", "retrieval")
@@ -68,7 +71,8 @@ def same(one, other) -> bool:
 
 
 def test_the_wings_hold_drafters():
-    known = {"retrieval.suffix", "retrieval.recycling", "text.eagle", "text.draft_model"}
+    known = {"retrieval.suffix", "retrieval.recycling", "retrieval.stand", "retrieval.prediction"}
+    known |= {"text.eagle", "text.draft_model"}
     known |= {"longctx.longspec", "longctx.rapid"}
     assert known <= set(addresses())
 
@@ -136,11 +140,11 @@ def test_each_request_says_where_its_text_ends(build):
         drafter, seen = build(), set()
         for end in range(40, 54):  # from every place of the phrase
             prompted = Prompt(np.array(text[:end], np.int64))
-            one = Sequence(Request(f"{name}{end}", prompted, sampling), 0, 0)
+            coming = np.array(text[end % 9 :], np.int64)
+            request = Request(f"{name}{end}", prompted, sampling, prediction=coming)
+            one = Sequence(request, 0, 0)
             one.cached = one.prompt_length - 1
-            layers = drafter.needs.layers
-            seen_now = observation([one.tokens[:-1]], [np.zeros(0, np.int64)], Markov(), layers)
-            drafter.observe([one], seen_now)
+            drafter.observe([one], as_if_said(one.tokens, drafter.needs.layers))
             (tree,) = drafter.draft([one], [Budget(64, 12)])
             parents = tree.parents[1:]
             seen |= set(tree.tokens[parents[parents > 0]].tolist())
@@ -152,6 +156,15 @@ def test_each_request_says_where_its_text_ends(build):
     if build().__module__.startswith("mmspec.retrieval."):  # these quote all that stood there
         assert below["ignored"] - below["model"] == {STOP}
         assert below["model"] - below["own"] == {5, 1}
+
+
+def as_if_said(text: np.ndarray, layers: tuple[int, ...]):
+    """All of a text but its last token was verified, one by one, and the target was sure of it."""
+    said = text[:-1]
+    rows = [TokenTree.root(token).contexts(text[: i + 1], CONTEXT) for i, token in enumerate(said)]
+    seen = observation([said], [said], Markov(), layers, rows)
+    chances = np.full((len(said), 1), np.log(0.99), np.float32)
+    return replace(seen, top=text[1:, None], chances=chances)
 
 
 def test_guessing_teaches_nothing(build):
@@ -232,7 +245,8 @@ def test_many_steps_may_be_shown_at_once(build):
         missed = []
         for turn in range(40):
             missed.append(observation(
-                [one.tokens[-1:]], [one.tokens[-1:]], target, drafter.needs.layers
+                [one.tokens[-1:]], [one.tokens[-1:]], target, drafter.needs.layers,
+                [one.tokens[None, -CONTEXT:]],
             ))  # fmt: skip
             one.extend(np.array([target.next(int(one.tokens[-1]), len(one))]))
             one.cached = len(one) - 1
@@ -244,9 +258,8 @@ def test_many_steps_may_be_shown_at_once(build):
         trees[name] = [first, *later]
     for one_by_one, at_once in zip(*trees.values(), strict=True):
         at_once.check()
-        if (
-            "recycling" not in build().__module__
-        ):  # what its rows were worth meanwhile it cannot say
+        # What their rows were worth meanwhile these cannot say.
+        if build().__module__.rpartition(".")[2] not in ("recycling", "stand"):
             assert one_by_one.tokens.tolist() == at_once.tokens.tolist()
     assert any(len(tree) > 1 for tree in trees["together"])
 

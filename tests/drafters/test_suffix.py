@@ -73,7 +73,8 @@ def reference(text: list[int], trust: np.ndarray, nodes: int, depth: int, floor:
 def test_the_tree_holds_the_likeliest_continuations(text, nodes, depth, floor):
     automaton = Automaton(8, np.array([MEDIA]))
     automaton.extend(np.array(text))
-    arrays = automaton.states, automaton.edges, automaton.header, automaton.trust
+    match = automaton.match, automaton.match_length
+    arrays = automaton.states, automaton.edges, match, automaton.trust
     _, _, scores, _ = grow(*arrays, NO_STOPS, nodes, depth, floor)
     expected = reference(text, automaton.trust, nodes, depth, floor)
     np.testing.assert_allclose(np.exp(scores), expected, rtol=1e-4)
