@@ -56,7 +56,7 @@ KINDS = {
     "code, changed": Kind("nano_program/change"),
     "code, continued": Kind("nano_code"),
     "pictures described": Kind("nano_describe"),
-    "open text": Kind("mt_bench"),
+    "open text": Kind("spec_bench_mini"),
 }
 DRAFTERS: Drafters = {
     "text": {"eagle": {"path": "nano-eagle"}},

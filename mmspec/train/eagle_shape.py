@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from mmspec.longctx.longspec_network import LongspecNetwork
     from mmspec.text.eagle_network import EagleNetwork
     from mmspec.train.capture import FrozenTarget
     from mmspec.train.eagle_stage import Plan
@@ -127,7 +128,9 @@ def matrices(trained: Mapping[str, Tensor], spared: tuple[str, ...]) -> frozense
     )
 
 
-def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) -> Memory:
+def memory(
+    spec: Any, network: EagleNetwork | LongspecNetwork, plan: Plan, bytes_a_weight: int
+) -> Memory:
     """What training needs, from configurations alone.
 
     Args:
@@ -135,14 +138,19 @@ def memory(spec: Any, network: EagleNetwork, plan: Plan, bytes_a_weight: int) ->
     """
     text, reading, mix = spec.get_text_config(), plan.reading, plan.mix
     config = network.config
+    watched, parallel = (
+        (config.layers, config.parallel)
+        if isinstance(config, EagleConfig)
+        else (config.features, 1)
+    )
     tokens = reading.rows * reading.width
     width = 2 if reading.bf16 else 4
-    passes = -(-mix.unroll // config.parallel)
+    passes = -(-mix.unroll // parallel)
     read = 2 * (config.hidden + config.target_hidden) + 3 * config.heads * config.head_dim
-    said = (3 + config.parallel) * config.hidden + 3 * config.intermediate
+    said = (3 + parallel) * config.hidden + 3 * config.intermediate
     drafts = (mix.unroll * read + passes * said) * tokens * width
     scores = 2 * passes * config.heads * tokens * reading.width * width
-    reads = tokens * text.hidden_size * width * (len(config.layers) + 8)
+    reads = tokens * text.hidden_size * width * (len(watched) + 8)
     wide = (
         (min(mix.chunk, tokens) if mix.chunk else mix.unroll * tokens)
         * 4

@@ -34,7 +34,7 @@ from mmspec.train.optimizer import MasterAdamW
 from mmspec.train.packing import pack
 from mmspec.train.reading import Reading
 from mmspec.train.recipe_file import read
-from mmspec.train.recipes.longspec import Recipe, dry_run
+from mmspec.train.recipes.longspec import Recipe, begin_far, dry_run, load_start
 from mmspec.train.stretching import Stretching, stretch
 
 PLAN = FarPlan(
@@ -276,6 +276,19 @@ def test_first_weights_are_a_feature_drafters():
     assert not made.cross_o.weight.any()
     with pytest.raises(GuardError, match="another shape"):
         from_features(start, msgspec.structs.replace(config, intermediate=40))
+
+
+def test_training_goes_on_from_a_drafter_of_bounded_memory(tmp_path):
+    answers = Answers("llama")
+    first = network(answers)
+    save_checkpoint(tmp_path, first)
+    text = answers.model.config.get_text_config()
+    again = begin_far(load_start(tmp_path), read(Recipe, "longspec.toml", None), text)
+    assert again.config == first.config  # whatever the recipe says of another
+    for name, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value.float()), name
+    recipe = msgspec.structs.replace(read(Recipe, "longspec.toml", None), start="nano-longspec")
+    assert "reads keys of layer 1" in dry_run(recipe, Asked("nano", tmp_path))
 
 
 def test_the_shipped_recipe_is_read_and_checked_dry(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from mmspec.longctx.longspec_checkpoint import load_checkpoint as load_far
 from mmspec.longctx.longspec_checkpoint import save_checkpoint
 from mmspec.longctx.longspec_network import LongspecNetwork
 from mmspec.model.families.find import refuse_unsupported
@@ -37,6 +38,7 @@ from mmspec.train.recipes import eagle
 from mmspec.train.responses import Writing
 
 LOG = logging.getLogger(__name__)
+READER = "longctx.longspec"
 FITTED = 24  # micro-batches that the first maps are fitted on
 
 
@@ -44,7 +46,8 @@ class Recipe(FarPlan, frozen=True, forbid_unknown_fields=True):
     """The whole run; ``mixture`` and ``questions`` are for answers that are still to be written.
 
     Attributes:
-        start: a feature drafter's checkpoint, or a bundled one; empty: train one first.
+        start: a feature drafter's checkpoint, or a bundled one; one of bounded memory, to go on
+            from; empty: train a feature drafter first.
         reads: the target's layer whose keys and values are read; None: the last that sees all.
         span: tokens back that the drafter sees of its own.
         fitted: whether its reading begins with maps fitted by least squares (``longspec_start``).
@@ -85,28 +88,36 @@ def train(recipe: Recipe, asked: Asked) -> Mapping[str, float]:
         plan=recipe, crew=crew, keep=keeper(asked, network, origin, save_checkpoint),
     )  # fmt: skip
     LOG.info("first rows: %s", stage.check())
-    if recipe.fitted and not (asked.out / f"{stage.name}.pt").exists():
+    fresh = not isinstance(begun, LongspecNetwork)
+    if fresh and recipe.fitted and not (asked.out / f"{stage.name}.pt").exists():
         fit_reading(network, target, stage.first(FITTED), kept)
     course = recipe.course
     optimizer = MasterAdamW(stage.trained(), course.betas, course.decay, course.clip)
     return run(stage, optimizer, course, asked.out, crew)
 
 
-def begin_far(begun: EagleNetwork, recipe: Recipe, text: Any) -> LongspecNetwork:
-    """A network that has a feature drafter's weights.
+def begin_far(begun: EagleNetwork | LongspecNetwork, recipe: Recipe, text: Any) -> LongspecNetwork:
+    """A network that has a feature drafter's weights; one of bounded memory is itself.
 
     Args:
         text: the target's configuration.
     """
+    if isinstance(begun, LongspecNetwork):
+        return begun.float()
     reads = last_full(text) if recipe.reads is None else recipe.reads
     return from_features(begun, like_features(begun, reads, text, recipe.span))
 
 
-def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork:
-    """A feature drafter that has learned from text."""
-    if recipe.start:
-        return load_checkpoint(Path(locate(recipe.start)))[0]
-    return eagle.text_stage(asked)
+def text_stage(recipe: Recipe, asked: Asked) -> EagleNetwork | LongspecNetwork:
+    """A feature drafter that has learned from text, or one that has learned to read already."""
+    return load_start(Path(locate(recipe.start))) if recipe.start else eagle.text_stage(asked)
+
+
+def load_start(folder: Path) -> EagleNetwork | LongspecNetwork:
+    """A feature drafter's network, or one of bounded memory."""
+    path = folder / "config.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return load_far(folder) if told.get("address") == READER else load_checkpoint(folder)[0]
 
 
 def dry_run(recipe: Recipe, asked: Asked) -> str:
@@ -120,7 +131,7 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
     spec = load_spec(asked.model)
     refuse_unsupported(spec)
     text = spec.get_text_config()
-    begun = load_checkpoint(Path(locate(recipe.start)))[0]
+    begun = load_start(Path(locate(recipe.start)))
     network = begin_far(begun, recipe, text)
     config = network.config
     deepest = max(config.reads, *config.features)
@@ -137,7 +148,7 @@ def dry_run(recipe: Recipe, asked: Asked) -> str:
         f"after the text stage of {recipe.start}",
         f"step       {reading.rows} rows of {reading.width} tokens, "
         f"{recipe.course.accumulate} times, unrolled {recipe.mix.unroll}",
-        memory(spec, begun, recipe, size).table(),
+        memory(spec, network, recipe, size).table(),
         look(asked, wanted, reading.width, spec),
     ]
     return "\n".join(lines)
