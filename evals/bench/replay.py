@@ -86,7 +86,7 @@ def arms(models: int, model: int) -> dict[str, tuple[Arm, bool]]:
         "quotes, calibrated": (Arm(quoting, Fusion("calibrated", models=models)), True),
         "rasd": (Arm(how=Fusion("rasd", models=models)), False),
     }
-    for enough in (1.0, 2.5, 5.0):
+    for enough in (1.0, 2.5, 4.0, 6.0):
         told[f"switch at {enough}"] = (Arm(how=Fusion("switch", enough, models)), False)
         told[f"calibrated, model not asked from {enough}"] = (
             Arm(how=Fusion("calibrated", models=models), enough=enough), True,

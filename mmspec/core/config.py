@@ -38,9 +38,9 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_nodes: int = 16  # nodes of one verified tree, root included
     max_depth: int = 16
     tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
-    enough: float = 2.5  # tokens promised by free guesses for which no model is asked to draft
+    enough: float = 4.0  # tokens promised by free guesses for which no model is asked to draft
     # How several drafters' guesses become one tree; see ``mmspec.core.fuse``.
-    fusion: Literal["union", "calibrated", "rasd", "switch"] = "union"
+    fusion: Literal["calibrated", "union", "rasd", "switch"] = "calibrated"
     judge_rounds: int = 64  # after so many it is measured whether a drafter pays; 0: never
     judge_floor: float = 1.03  # of plain decoding: who pays less falls silent, and is tried later
     long_from: int = 4096  # tokens of a prompt from which drafters for long texts come first

@@ -63,6 +63,16 @@ def promised(trees: ListOf[TokenTree]) -> float:
     return max((float(np.exp(tree.scores[1:]).sum()) for tree in trees), default=0.0)
 
 
+def expected(
+    trees: ListOf[TokenTree], budget: Budget, how: Fusion = UNION,
+    calibration: Calibration | None = None,
+) -> float:  # fmt: skip
+    """Drafted tokens that some trees can be expected to have kept: as calibrated, or as claimed."""
+    if how.arm == "calibrated" and calibration is not None and trees:
+        return promised([fuse(trees, budget, how, calibration).tree])
+    return promised(trees)
+
+
 def fuse(
     trees: ListOf[TokenTree], budget: Budget, how: Fusion = UNION,
     calibration: Calibration | None = None,

@@ -12,7 +12,6 @@ import numpy as np
 from mmspec.core.config import EngineConfig
 from mmspec.core.drafter import Needs, Remembers, part
 from mmspec.core.errors import CacheFullError, EngineFaultError
-from mmspec.core.fuse import promised
 from mmspec.core.tree import TokenTree
 from mmspec.engine.asking import Asking
 from mmspec.engine.fusing import Fuser
@@ -152,7 +151,10 @@ class Panel:
                 if budgets[index].nodes > 1
                 and self._may(address, sequence, tallies)
                 and not self._silent(source, sequence, tallies)
-                and (sated == math.inf or promised(guesses[index]) < sated)
+                and (
+                    sated == math.inf
+                    or self._fuser.expected(sequence, guesses[index], budgets[index]) < sated
+                )
             ]
             for index in speaks:
                 self._remind(source, sequences[index], tallies)

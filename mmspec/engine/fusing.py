@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from mmspec.core.calibration import Calibration
-from mmspec.core.fuse import UNION, Fusion, fuse
+from mmspec.core.fuse import UNION, Fusion, expected, fuse
 from mmspec.engine.routing import models
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Fuser:
         else:
             self._cells[sequence.id] = cells
         return tree
+
+    def expected(self, sequence: Sequence, trees: ListOf[TokenTree], budget: Budget) -> float:
+        """Drafted tokens that some trees can be expected to have kept."""
+        return expected(trees, budget, self._how, self._of(sequence))
 
     def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         """Of a verified tree, what came true; one that was cut since it was fused teaches nothing.

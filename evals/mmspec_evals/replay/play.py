@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmspec.core.fuse import UNION, Fusion, fuse, promised
+from mmspec.core.fuse import UNION, Fusion, expected, fuse
 from mmspec.core.tree import TokenTree
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def play(
     """Go through one track; ``played`` is added to, and ``calibration`` learns."""
     at, end, places = 0, len(one.tokens) - 1, one.trees()
     while at < end:
-        trees = _asked(places[at], arm)
+        trees = _asked(places[at], arm, budget, calibration)
         played.model_rounds += any(arm.how.models >> int(t.source[-1]) & 1 for t in trees)
         began = time.perf_counter()
         tree, cells = (
@@ -85,8 +85,12 @@ def walk(tree: TokenTree, text: np.ndarray) -> np.ndarray:
     return np.array(kept, np.int64)
 
 
-def _asked(trees: list[TokenTree], arm: Arm) -> list[TokenTree]:
+def _asked(
+    trees: list[TokenTree], arm: Arm, budget: Budget, calibration: Calibration | None
+) -> list[TokenTree]:
     """The trees an arm would have: models are not asked where what quotes promises enough."""
     chosen = [t for t in trees if arm.sources is None or int(t.source[-1]) in arm.sources]
     quoted = [t for t in chosen if not arm.how.models >> int(t.source[-1]) & 1]
-    return quoted if promised(quoted) >= arm.enough else chosen
+    if not quoted or arm.enough == float("inf"):
+        return chosen
+    return quoted if expected(quoted, budget, arm.how, calibration) >= arm.enough else chosen
