@@ -16,7 +16,7 @@ def test_unnamed_drafters_are_those_that_suit_the_model():
     nano, other = Config(), Config(model=ModelConfig(path="somebody/else"))
     assert nano.drafters["text"] == {"eagle": {"path": "nano-eagle"}}
     assert nano.drafters["vision"] == {"vispec": {"path": "nano-vispec"}}
-    assert nano.drafters.keys() - other.drafters.keys() == {"text", "vision"}
+    assert nano.drafters.keys() - other.drafters.keys() == {"text", "vision", "longctx"}
     assert msgspec.structs.replace(nano, model=other.model) == other
     assert parse("[drafters]").drafters == {}
     named = parse("[drafters.retrieval.suffix]")
