@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
+from mmspec.longctx.longspec_checkpoint import load_checkpoint as load_far
 from mmspec.text.eagle_checkpoint import load_checkpoint
 from mmspec.train.card import tables
 from mmspec.train.data import pictures
@@ -58,7 +59,9 @@ def test_the_card_shows_what_the_probe_measured():
 
 def test_the_family_is_small_and_every_member_has_a_card():
     members = [path for path in ZOO.parent.iterdir() if path.is_dir() and path.name[0] != "_"]
-    assert {path.name for path in members} >= {"nano", "nano-lm", "nano-eagle", "nano-vispec"}
+    assert {path.name for path in members} >= {
+        "nano", "nano-lm", "nano-eagle", "nano-vispec", "nano-longspec",
+    }  # fmt: skip
     sizes = [file.stat().st_size for path in members for file in path.iterdir()]
     assert sum(sizes) < 40e6
     assert all((path / "MODEL_CARD.md").exists() for path in members)
@@ -82,6 +85,15 @@ def test_the_feature_drafter_loads_strictly_and_is_nanos_own():
 def test_the_drafter_that_sees_loads_strictly_and_is_nanos_own():
     folder = ZOO.parent / "nano-vispec"
     network = load_seeing(folder)
+    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert told["training"]["fingerprint"] == fingerprint("nano")
+    assert told["tokenizer"] == tokenizer_digest("nano")
+    assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
+
+
+def test_the_drafter_for_long_prompts_loads_strictly_and_is_nanos_own():
+    folder = ZOO.parent / "nano-longspec"
+    network = load_far(folder)
     told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert told["training"]["fingerprint"] == fingerprint("nano")
     assert told["tokenizer"] == tokenizer_digest("nano")
