@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SEE, MIX = "sight", "mix"
-FULL: dict[str, object] = {"how": "resample", "tokens": 1, "glance": True, "keys": "both"}
+FULL: dict[str, object] = {
+    "how": "resample", "tokens": 1, "glance": True, "keys": "both", "orders": 0,
+}  # fmt: skip
 BLIND: dict[str, object] = {"how": "none", "tokens": 0, "glance": False}
 SIGHTS: dict[str, dict[str, dict[str, object]]] = {
     "1 token, glance, both keys": {},
