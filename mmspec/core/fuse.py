@@ -88,7 +88,7 @@ def fuse(
     Raises:
         ValueError: no tree, or trees with different roots.
     """
-    if not trees or any(tree.tokens[0] != trees[0].tokens[0] for tree in trees):
+    if not trees or len({tree.tokens.item(0) for tree in trees}) > 1:
         raise ValueError("trees that are fused share their root")
     trees = [tree for tree in trees if len(tree) > 1] or trees[:1]
     if how.arm == "switch":
@@ -98,14 +98,12 @@ def fuse(
     calibrated = how.arm == "calibrated" and calibration is not None
     if len(trees) == 1 and not calibrated:
         return Fused(trees[0].truncate(budget.depth).prune(budget.nodes))
-    ends = np.cumsum(np.array([len(tree) for tree in trees]))
     cells = calibration.cells if calibrated and calibration is not None else NO_CELLS
     *fused, placed = _fuse(
         np.concatenate([tree.tokens for tree in trees]),
         np.concatenate([tree.parents for tree in trees]),
         np.concatenate([tree.scores for tree in trees]),
         np.concatenate([tree.source for tree in trees]),
-        ends,
         cells,
         max(budget.nodes, 1),
         budget.depth,
@@ -162,32 +160,51 @@ def _below(tree: TokenTree, tokens: np.ndarray, scores: np.ndarray) -> TokenTree
 
 @njit(cache=True, nogil=True)
 def _union(
-    tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray, source: np.ndarray,
-    ends: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Of every node the first with its path; of those whose score, the claim, and by whom."""
+    tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray, source: np.ndarray, claimed: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Of every node the first with its path, and above that; of those whose score, claim, and who.
+
+    Claims and who makes them are told if ``claimed``. A root, whose parent is -1, begins a tree.
+    """
     room = len(tokens)
-    same, best = np.zeros(room, np.int32), np.arange(room).astype(np.int32)
-    claims, whose = np.zeros(room), np.zeros(room, np.int64)
+    same, above = np.zeros(room, np.int32), np.full(room, -1, np.int32)
+    best, whose = np.arange(room).astype(np.int32), np.zeros(room, np.int64)
     child, sibling = np.full(room, -1, np.int32), np.full(room, -1, np.int32)
-    start = 0
-    for end in ends:
-        for node in range(start + 1, end):
-            above = same[start + parents[node]]
-            found = child[above]
-            while found >= 0 and tokens[found] != tokens[node]:
-                found = sibling[found]
-            if found < 0:
-                found = node
-                sibling[node] = child[above]
-                child[above] = node
-            elif scores[node] > scores[best[found]]:
-                best[found] = node
-            claims[found] = max(claims[found], np.exp(scores[node] - scores[start + parents[node]]))
-            whose[found] |= 1 << source[node]
-            same[node] = found
-        start = end
-    return same, best, claims, whose
+    claims, start = np.zeros(room if claimed else 1), 0
+    for node in range(1, room):
+        if parents[node] < 0:
+            start = node
+            continue
+        over = same[start + parents[node]]
+        found = child[over]
+        while found >= 0 and tokens[found] != tokens[node]:
+            found = sibling[found]
+        if found < 0:
+            found = node
+            sibling[node], child[over] = child[over], node
+            above[node] = over
+        elif scores[node] > scores[best[found]]:
+            best[found] = node
+        if claimed:
+            claim = np.exp(scores[node] - scores[start + parents[node]])
+            claims[found], whose[found] = max(claims[found], claim), whose[found] | 1 << source[node]
+        same[node] = found
+    return above, best, claims, whose
+
+
+@njit(cache=True, nogil=True)
+def _best(worth: np.ndarray, most: int) -> np.ndarray:
+    """Which are the ``most`` worthiest, of equals the first: bool [M]. Nothing is sorted."""
+    if len(worth) <= most:
+        return np.ones(len(worth), np.bool_)
+    bar = np.partition(-worth, most - 1)[most - 1]
+    chosen = -worth < bar
+    left = most - chosen.sum()
+    for entry in range(len(worth)):
+        if left > 0 and -worth[entry] == bar:
+            chosen[entry] = True
+            left -= 1
+    return chosen
 
 
 @njit(cache=True, nogil=True)
@@ -196,45 +213,44 @@ def _fuse(  # compiled: an array an argument
     parents: np.ndarray,
     scores: np.ndarray,
     source: np.ndarray,
-    ends: np.ndarray,
     cells: np.ndarray,
     nodes: int,
     depth: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    same, best, claims, whose = _union(tokens, parents, scores, source, ends)
+    claimed = len(cells) > 1
+    above, best, claims, whose = _union(tokens, parents, scores, source, claimed)
     # Nodes of the union within the depth, in order, so that parents still precede children.
     room = len(tokens)
-    kept, where = np.empty(room, np.int32), np.zeros(room, np.int32)
-    depths, above = np.zeros(room, np.int32), np.full(room, -1, np.int32)
+    kept, depths = np.zeros(room, np.int32), np.zeros(room, np.int32)
     value, cell = np.zeros(room, np.float32), np.zeros(room, np.int32)
-    ranked = np.empty(room, np.float64)
-    kept[0], ranked[0], count, start = 0, -np.inf, 1, 0
-    for end in ends:
-        for node in range(start + 1, end):
-            over = same[start + parents[node]]
-            if same[node] != node:
-                continue
-            depths[node] = min(depths[over] + 1, depth)
-            if depths[over] >= depth:
-                continue
-            above[node], value[node] = over, scores[best[node]]
-            if len(cells) > 1:
-                cell[node] = place(whose[node], depths[node], claims[node])
-                value[node] = value[over] + np.log(chance(cells, cell[node], claims[node]))
-            kept[count], ranked[count] = node, -value[node]
-            count += 1
-        start = end
-    # A stable sort puts a parent before a child of equal score, so any leading part is closed.
-    chosen = np.sort(np.argsort(ranked[:count], kind="mergesort")[:nodes])
-    size = len(chosen)
-    out_tokens, out_parents = np.empty(size, np.int64), np.empty(size, np.int32)
+    worth, count = np.empty(room), 1
+    worth[0] = np.inf
+    for node in range(1, room):
+        over = above[node]
+        if over < 0:  # a root, or known already
+            continue
+        depths[node] = depths[over] + 1
+        if depths[node] > depth:
+            continue
+        value[node] = scores[best[node]]
+        if claimed:
+            cell[node] = place(whose[node], depths[node], claims[node])
+            value[node] = value[over] + np.log(chance(cells, cell[node], claims[node]))
+        kept[count], worth[count] = node, value[node]
+        count += 1
+    # Of equals a parent stands before its child, so any number of the best is closed.
+    chosen, size = _best(worth[:count], nodes), min(count, nodes)
+    out_tokens, out_parents = np.empty(size, np.int64), np.full(size, -1, np.int32)
     out_scores, out_source = np.empty(size, np.float32), np.empty(size, np.uint8)
-    out_cells = np.zeros(size, np.int32)
-    for index, entry in enumerate(chosen):
+    out_cells, where, index = np.empty(size, np.int32), np.zeros(room, np.int32), 0
+    for entry in range(count):
+        if not chosen[entry]:
+            continue
         node = kept[entry]
-        where[node] = index
-        out_tokens[index] = tokens[node]
-        out_parents[index] = where[above[node]] if index > 0 else -1
-        out_scores[index] = value[node] if index > 0 else 0.0
-        out_source[index], out_cells[index] = source[best[node]], cell[node]
+        where[node], out_tokens[index] = index, tokens[node]
+        if index > 0:
+            out_parents[index] = where[above[node]]
+        out_scores[index], out_source[index] = value[node], source[best[node]]
+        out_cells[index] = cell[node]
+        index += 1
     return out_tokens, out_parents, out_scores, out_source, out_cells

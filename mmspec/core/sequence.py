@@ -50,7 +50,7 @@ class Sequence:
     """
 
     __slots__ = (
-        "_length", "_tokens", "cached", "choice", "id", "position_shift", "prefix",
+        "_length", "_tokens", "_view", "cached", "choice", "id", "position_shift", "prefix",
         "prompt_length", "request", "reused", "seed",
     )  # fmt: skip
 
@@ -68,6 +68,7 @@ class Sequence:
         self._tokens = np.empty(max(64, 2 * len(ids)), np.int64)
         self._tokens[: len(ids)] = ids
         self._length = len(ids)
+        self._view = ids[:0]
 
     def __len__(self) -> int:
         return self._length
@@ -75,9 +76,15 @@ class Sequence:
     @property
     def tokens(self) -> np.ndarray:
         """All decided tokens, int64 [len]: a read-only view, prompt first."""
-        view = self._tokens[: self._length]
-        view.flags.writeable = False
-        return view
+        if len(self._view) != self._length:  # a round asks a dozen times, so one view is kept
+            self._view = self._tokens[: self._length]
+            self._view.flags.writeable = False
+        return self._view
+
+    @property
+    def last(self) -> int:
+        """The last decided token."""
+        return self._tokens.item(self._length - 1)
 
     @property
     def output(self) -> np.ndarray:

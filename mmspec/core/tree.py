@@ -62,6 +62,14 @@ class TokenTree:
         """Edges from the root, int32 [N]."""
         return _depths(self.parents)
 
+    def extent(self) -> tuple[int, int, int]:
+        """Edges down to the deepest node, the least token, the greatest token.
+
+        >>> TokenTree.chain(np.array([7, 8, 9])).extent()
+        (2, 7, 9)
+        """
+        return _extent(self.tokens, self.parents)  # type: ignore[no-any-return]
+
     def contexts(self, text: np.ndarray, width: int) -> np.ndarray:
         """The last tokens of the text as it would stand at each node: int64 [N, width].
 
@@ -140,6 +148,17 @@ def _depths(parents: np.ndarray) -> np.ndarray:
     for node in range(1, len(parents)):
         depths[node] = depths[parents[node]] + 1
     return depths
+
+
+@njit(cache=True, nogil=True)
+def _extent(tokens: np.ndarray, parents: np.ndarray) -> tuple[int, int, int]:
+    depths = np.zeros(len(parents), np.int32)
+    deepest, least, most = 0, tokens[0], tokens[0]
+    for node in range(1, len(parents)):
+        depths[node] = depths[parents[node]] + 1
+        deepest = max(deepest, depths[node])
+        least, most = min(least, tokens[node]), max(most, tokens[node])
+    return deepest, least, most
 
 
 @njit(cache=True, nogil=True)

@@ -115,11 +115,12 @@ class Asking:
 
     def _inspect(self, sequence: Sequence, budget: Budget, tree: TokenTree) -> None:
         """Refuse a tree that could not be verified."""
-        if tree.tokens[0] != sequence.tokens[-1]:
+        if tree.tokens.item(0) != sequence.last:
             raise ValueError("the tree's root is not the last decided token")
-        if len(tree) > budget.nodes or (len(tree) > 1 and tree.depths().max() > budget.depth):
+        deepest, least, most = tree.extent()
+        if len(tree) > budget.nodes or deepest > max(budget.depth, 0):
             raise ValueError("the tree is larger than its budget")
-        if tree.tokens.min() < 0 or tree.tokens.max() >= self._vocabulary:
+        if least < 0 or most >= self._vocabulary:
             raise ValueError("the tree holds ids outside the vocabulary")
 
     def _silence(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from mmspec.core.sequence import Sequence
     from mmspec.engine.stats import Tally
     from mmspec.model.cache import KVCache
+
+
+LARGE = 1024  # nodes of a tree that is stamped without a new array
 
 
 class Panel:
@@ -65,6 +67,8 @@ class Panel:
         # Those that cost next to nothing speak first, so that the others need not always.
         order = sorted(self._drafters, key=lambda address: dear(self._drafters[address]))
         self._speakers = [(list(self._drafters).index(one), one) for one in order]
+        self._dear = {one for one in self._drafters if dear(self._drafters[one])}
+        self._stamps = [_stamp(source, LARGE) for source in range(len(order))]
         self.addresses = tuple(self._drafters)
         self.needs = Needs()
         for drafter in self._drafters.values():
@@ -84,7 +88,7 @@ class Panel:
             CacheFullError: there is no room, now, for the drafter whose law is to be transferred.
         """
         tally.off = dict(tally.route.off)
-        watching = [one for one in self.addresses if self._may(one, sequence, {sequence.id: tally})]
+        watching = [one for one in self.addresses if _may(one, sequence, tally)]
         tally.off |= self._bounds.admit(sequence, tokens, watching)
         if sequence.request.speculation.transfer is not None:
             teacher = self.router.teacher(sequence.request)
@@ -109,6 +113,8 @@ class Panel:
         Raises:
             EngineFaultError: there are no laws to be had: the text must not go on without.
         """
+        if all(one.request.speculation.transfer is None for one in sequences):
+            return list(trees), [None] * len(trees)
         told: list[tuple[TokenTree, np.ndarray | None]] = []
         for sequence, tree in zip(sequences, trees, strict=True):
             if sequence.request.speculation.transfer is None:
@@ -125,11 +131,11 @@ class Panel:
     ) -> list[TokenTree]:
         """One tree a sequence, within its budget; the root alone where nobody has a guess."""
         if all(budget.nodes == 1 for budget in budgets):
-            return [TokenTree.root(int(sequence.tokens[-1])) for sequence in sequences]
+            return [TokenTree.root(sequence.last) for sequence in sequences]
         return [
             self._fuser.fuse(sequence, trees, budget)
             if trees
-            else TokenTree.root(int(sequence.tokens[-1]))
+            else TokenTree.root(sequence.last)
             for sequence, trees, budget in zip(
                 sequences, self.guess(sequences, budgets, tallies), budgets, strict=True
             )
@@ -143,46 +149,46 @@ class Panel:
             for address, why in self._bounds.spent(sequence):
                 self._asking.retire(address, sequence, tallies, why)
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
+        known = [tallies[sequence.id] for sequence in sequences]
         for source, address in self._speakers:
-            sated = self._enough if dear(self._drafters[address]) else math.inf
+            sated = self._enough if address in self._dear else math.inf
             speaks = [
                 index
-                for index, sequence in enumerate(sequences)
+                for index, (sequence, tally) in enumerate(zip(sequences, known, strict=True))
                 if budgets[index].nodes > 1
-                and self._may(address, sequence, tallies)
-                and not self._silent(source, sequence, tallies)
+                and _may(address, sequence, tally)
+                and not _silent(source, tally)
                 and (
                     sated == math.inf
                     or self._fuser.expected(sequence, guesses[index], budgets[index]) < sated
                 )
             ]
-            for index in speaks:
-                self._remind(source, sequences[index], tallies)
-            # A drafter may also fail over what it missed.
-            speaks = [index for index in speaks if self._may(address, sequences[index], tallies)]
+            reminded = [self._remind(source, sequences[index], tallies) for index in speaks]
+            if any(reminded):  # a drafter may also fail over what it missed
+                speaks = [i for i in speaks if _may(address, sequences[i], known[i])]
             if not speaks:
                 continue
             asked = [(sequences[index], budgets[index]) for index in speaks]
             began = self._clock()
             trees = self._asking.trees(address, asked, tallies)
-            self._charge(source, began, [one for one, _ in asked], tallies, asked=True)
+            self._charge(source, began, [known[index] for index in speaks], asked=True)
             for index, tree in zip(speaks, trees, strict=True):
                 if tree is not None and len(tree) > 1:
-                    stamp = np.full(len(tree), source, np.uint8)
-                    guesses[index].append(replace(tree, source=stamp))
+                    guesses[index].append(self._stamped(tree, source))
         return guesses
 
     def observe(
         self, sequences: ListOf[Sequence], seen: Observation, tallies: Mapping[str, Tally]
     ) -> None:
         """Show every drafter what the target committed to the sequences it watches."""
+        known = [tallies[sequence.id] for sequence in sequences]
         for source, address in enumerate(self._drafters):
             watched = [
                 index
-                for index, sequence in enumerate(sequences)
-                if self._may(address, sequence, tallies)
+                for index, (sequence, tally) in enumerate(zip(sequences, known, strict=True))
+                if _may(address, sequence, tally)
             ]
-            silent = [i for i in watched if self._silent(source, sequences[i], tallies)]
+            silent = [index for index in watched if _silent(source, known[index])]
             for index in silent:
                 self._owe(source, sequences[index], self._part(seen, [index], sequences), tallies)
             watched = [index for index in watched if index not in silent] if silent else watched
@@ -191,7 +197,7 @@ class Panel:
             watching = [sequences[index] for index in watched]
             began = self._clock()
             self._asking.show(address, watching, self._part(seen, watched, sequences), tallies)
-            self._charge(source, began, watching, tallies)
+            self._charge(source, began, [known[index] for index in watched])
 
     def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         """Take in which guesses of a verified tree came true: ``kept``, the root first."""
@@ -200,7 +206,7 @@ class Panel:
     def end(self, sequence: Sequence, reason: FinishReason, tally: Tally) -> None:
         """Tell those that keep texts how one ended, then have everybody free what it held."""
         for address in self.addresses:
-            if self._may(address, sequence, {sequence.id: tally}):
+            if _may(address, sequence, tally):
                 self._asking.finish(address, sequence, reason)
         self._bounds.release(sequence.id)
         self._fuser.forget(sequence.id)
@@ -221,36 +227,48 @@ class Panel:
         if trial is not None and trial.owe(source, seen):
             self._remind(source, sequence, tallies)
 
-    def _remind(self, source: int, sequence: Sequence, tallies: Mapping[str, Tally]) -> None:
-        """Show a drafter what it missed while it was silent. That is the price of silence."""
+    def _remind(self, source: int, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
+        """Show a drafter what it missed while it was silent, if anything: the price of silence."""
         trial = tallies[sequence.id].trial
         missed = trial.owed(source) if trial is not None else None
-        if missed is not None:
-            began = self._clock()
-            self._asking.show(self.addresses[source], [sequence], missed, tallies)
-            self.spent += self._clock() - began
+        if missed is None:
+            return False
+        began = self._clock()
+        self._asking.show(self.addresses[source], [sequence], missed, tallies)
+        self.spent += self._clock() - began
+        return True
+
+    def _stamped(self, tree: TokenTree, source: int) -> TokenTree:
+        count = len(tree)
+        stamp = self._stamps[source][:count] if count <= LARGE else _stamp(source, count)
+        return TokenTree(tree.tokens, tree.parents, tree.scores, stamp)
 
     def _charge(
-        self, source: int, began: float, whom: ListOf[Sequence], tallies: Mapping[str, Tally],
-        *, asked: bool = False,
-    ) -> None:  # fmt: skip
+        self, source: int, began: float, whom: ListOf[Tally], *, asked: bool = False
+    ) -> None:
         """Put down what a call took, for each sequence an equal part."""
         took = self._clock() - began
         self.spent += took
-        for sequence in whom:
-            trial = tallies[sequence.id].trial
-            if trial is not None:
-                trial.charge(source, took / len(whom), asked=asked)
+        share = took / len(whom)
+        for tally in whom:
+            if tally.trial is not None:
+                tally.trial.charge(source, share, asked=asked)
 
     @staticmethod
     def _part(seen: Observation, chosen: list[int], everyone: ListOf[Sequence]) -> Observation:
         return seen if len(chosen) == len(everyone) else part(seen, chosen)
 
-    @staticmethod
-    def _may(address: str, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
-        return named(address, sequence.request) and address not in tallies[sequence.id].off
 
-    @staticmethod
-    def _silent(source: int, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
-        trial = tallies[sequence.id].trial
-        return trial is not None and trial.silent(source)
+def _may(address: str, sequence: Sequence, tally: Tally) -> bool:
+    return address not in tally.off and named(address, sequence.request)
+
+
+def _silent(source: int, tally: Tally) -> bool:
+    return tally.trial is not None and tally.trial.silent(source)
+
+
+def _stamp(source: int, count: int) -> np.ndarray:
+    """The name of a source on so many nodes, uint8."""
+    stamp = np.full(count, source, np.uint8)
+    stamp.flags.writeable = False
+    return stamp
