@@ -193,15 +193,15 @@ def _union(
 
 
 @njit(cache=True, nogil=True)
-def _best(worth: np.ndarray, most: int) -> np.ndarray:
-    """Which are the ``most`` worthiest, of equals the first: bool [M]. Nothing is sorted."""
-    if len(worth) <= most:
-        return np.ones(len(worth), np.bool_)
-    bar = np.partition(-worth, most - 1)[most - 1]
-    chosen = -worth < bar
+def _least(ranked: np.ndarray, most: int) -> np.ndarray:
+    """Which are the ``most`` least, of equals the first: bool [M]. Nothing is sorted."""
+    if len(ranked) <= most:
+        return np.ones(len(ranked), np.bool_)
+    bar = np.partition(ranked, most - 1)[most - 1]
+    chosen = ranked < bar
     left = most - chosen.sum()
-    for entry in range(len(worth)):
-        if left > 0 and -worth[entry] == bar:
+    for entry in range(len(ranked)):
+        if left > 0 and ranked[entry] == bar:
             chosen[entry] = True
             left -= 1
     return chosen
@@ -223,8 +223,8 @@ def _fuse(  # compiled: an array an argument
     room = len(tokens)
     kept, depths = np.zeros(room, np.int32), np.zeros(room, np.int32)
     value, cell = np.zeros(room, np.float32), np.zeros(room, np.int32)
-    worth, count = np.empty(room), 1
-    worth[0] = np.inf
+    ranked, count = np.empty(room), 1
+    ranked[0] = -np.inf
     for node in range(1, room):
         over = above[node]
         if over < 0:  # a root, or known already
@@ -236,10 +236,10 @@ def _fuse(  # compiled: an array an argument
         if claimed:
             cell[node] = place(whose[node], depths[node], claims[node])
             value[node] = value[over] + np.log(chance(cells, cell[node], claims[node]))
-        kept[count], worth[count] = node, value[node]
+        kept[count], ranked[count] = node, -value[node]
         count += 1
     # Of equals a parent stands before its child, so any number of the best is closed.
-    chosen, size = _best(worth[:count], nodes), min(count, nodes)
+    chosen, size = _least(ranked[:count], nodes), min(count, nodes)
     out_tokens, out_parents = np.empty(size, np.int64), np.full(size, -1, np.int32)
     out_scores, out_source = np.empty(size, np.float32), np.empty(size, np.uint8)
     out_cells, where, index = np.empty(size, np.int32), np.zeros(room, np.int32), 0

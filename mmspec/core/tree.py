@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 WORD = 64  # nodes per ancestor word
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # a tree's, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,13 @@ class TokenTree:
         """
         if self.tokens[0] != other.tokens[0]:
             raise ValueError("trees with different roots cannot be merged")
-        return TokenTree(*_merge(self._arrays(), other._arrays()))
+        return TokenTree(*merged(self._arrays(), other._arrays()))
 
     def prune(self, budget: int) -> TokenTree:
         """The ``budget`` best nodes, closed under parents; the root always stays."""
         if len(self) <= max(budget, 1):
             return self
-        return self.select(_best(self.parents, self.scores, max(budget, 1)))
+        return TokenTree(*pruned(self._arrays(), max(budget, 1)))
 
     def truncate(self, depth: int) -> TokenTree:
         """Only nodes at most ``depth`` edges from the root."""
@@ -138,7 +139,7 @@ class TokenTree:
         if not np.all(np.isfinite(self.scores)) or np.any(self.scores[1:] > self.scores[above]):
             raise ValueError("scores are finite and never rise from parent to child")
 
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _arrays(self) -> Arrays:
         return self.tokens, self.parents, self.scores, self.source
 
 
@@ -180,10 +181,8 @@ def _ancestors(parents: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _merge(
-    one: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    other: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def merged(one: Arrays, other: Arrays) -> Arrays:
+    """What ``TokenTree.merge`` does, for compiled code."""
     tokens, parents, scores, source = one
     other_tokens, other_parents, other_scores, other_source = other
     first, room = len(tokens), len(tokens) + len(other_tokens)
@@ -223,6 +222,19 @@ def _best(parents: np.ndarray, scores: np.ndarray, budget: int) -> np.ndarray:
     # A stable sort puts a parent before a child of equal score, so any leading part is closed.
     order = np.argsort(-effective, kind="mergesort")[:budget]
     return np.sort(order)
+
+
+@njit(cache=True, nogil=True)
+def pruned(tree: Arrays, budget: int) -> Arrays:
+    """What ``TokenTree.prune`` does, for compiled code."""
+    tokens, parents, scores, source = tree
+    kept = _best(parents, scores, budget)
+    place, count = np.zeros(len(tokens), np.int32), len(kept)
+    above = np.full(count, -1, np.int32)
+    for index in range(1, count):
+        place[kept[index]] = index
+        above[index] = place[parents[kept[index]]]
+    return tokens[kept], above, scores[kept], source[kept]
 
 
 @njit(cache=True, nogil=True)

@@ -222,12 +222,12 @@ class Automaton:
     @property
     def match(self) -> int:
         """The state of the longest suffix that also ended earlier; 0 when there is none."""
-        return max(int(self.states[self.header[LAST], LINK]), 0)
+        return max(self.states.item(self.header.item(LAST), LINK), 0)
 
     @property
     def match_length(self) -> int:
         """Tokens of that suffix."""
-        return int(self.states[self.match, LENGTH])
+        return self.states.item(self.match, LENGTH)
 
     def count(self, tokens: np.ndarray) -> int:
         """How often ``tokens`` int64 [K], K > 0, occurs."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from mmspec.core.tree import Arrays, merged, pruned
 from mmspec.retrieval.automaton import COUNT, EDGES, LENGTH, LINK, RATE, TARGET, bucket, find
 
 STATE, MATCH, PLACE, ASTRAY = 0, 1, 2, 3  # entries of a stand
@@ -100,32 +101,48 @@ def follow(  # compiled: an array an argument
 
 
 @njit(cache=True, nogil=True)
-def chain(  # compiled: an array an argument
-    other: np.ndarray,
-    resume: np.ndarray,
-    stand: np.ndarray,
-    how: int,
-    stops: np.ndarray,
-    most: int,
-    floor: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """What comes next if the text resumes now: tokens int64 [N] and log-chances float32 [N].
-
-    Args:
-        how: ``REPLACED`` or ``INSERTED``.
-        stops: int64 [M], ids after which nothing comes.
-        most: most tokens.
-        floor: least chance of one.
-    """
+def _chain(
+    other: np.ndarray, resume: np.ndarray, stand: np.ndarray, how: int, stops: np.ndarray,
+    shape: tuple[int, int, float],
+) -> Arrays:  # fmt: skip
+    """What comes next if the text resumes now, ``how``; the root's token is left to the caller."""
+    nodes, depth, floor = shape
     astray = stand[ASTRAY]
     first = stand[PLACE] + (astray if how == REPLACED else 0)
     chance = resume[how, min(astray, resume.shape[1] - 1)]
-    count, going = 0, True
-    scores = np.empty(most, np.float32)
+    count, most, going = 0, min(nodes - 1, depth), True
+    scores = np.zeros(max(most, 0) + 1, np.float32)
     while going and count < most and first + count < len(other) and chance >= floor:
-        scores[count] = np.log(min(chance, 1.0))
+        scores[count + 1] = np.log(min(chance, 1.0))
         for stop in stops:
             going = going and other[first + count] != stop
         chance *= ON
         count += 1
-    return other[first : first + count], scores[:count]
+    tokens = np.zeros(count + 1, np.int64)
+    tokens[1:] = other[first : first + count]
+    parents = np.arange(-1, count).astype(np.int32)
+    return tokens, parents, scores[: count + 1], np.zeros(count + 1, np.uint8)
+
+
+@njit(cache=True, nogil=True)
+def resumed(  # compiled: an array an argument
+    tree: Arrays,
+    other: np.ndarray,
+    resume: np.ndarray,
+    stand: np.ndarray,
+    stops: np.ndarray,
+    shape: tuple[int, int, float],
+) -> Arrays:
+    """A tree, and what comes next if the text resumes now, in both ways.
+
+    Args:
+        tree: tokens, parents, scores and source.
+        other: int64 [L], the other text.
+        resume: float64 [2, 8], how often guesses of the place were right.
+        stand: see :func:`new_stand`.
+        stops: int64 [M], ids after which nothing comes.
+        shape: most nodes, the root included; most edges below it; least chance of a guess.
+    """
+    for how in (REPLACED, INSERTED):
+        tree = merged(tree, _chain(other, resume, stand, how, stops, shape))
+    return pruned(tree, shape[0]) if len(tree[0]) > shape[0] else tree

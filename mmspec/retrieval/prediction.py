@@ -18,18 +18,7 @@ from mmspec.core.sequence import Sequence
 from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
 from mmspec.retrieval.automaton import LAST, TOKEN_BYTES, Automaton
-from mmspec.retrieval.follow import (
-    INSERTED,
-    MATCH,
-    REPLACED,
-    RESUME,
-    STATE,
-    TRUST,
-    chain,
-    follow,
-    new_stand,
-    sure,
-)
+from mmspec.retrieval.follow import MATCH, RESUME, STATE, TRUST, follow, new_stand, resumed, sure
 from mmspec.retrieval.quote import grow
 
 if TYPE_CHECKING:
@@ -61,30 +50,24 @@ class _Reader:
 
     def follow(self, end: int) -> None:
         """Go on to the answer's token ``end``."""
-        fresh = self.sequence.output[self.read : end]
-        if len(fresh):
-            text = self.text
+        sequence, text = self.sequence, self.text
+        if self.read < min(end, len(sequence) - sequence.prompt_length):
+            fresh = sequence.output[self.read : end]
             follow(text.states, text.edges, self.other, self.trust, self.resume, self.stand, fresh)
             self.read += len(fresh)
 
     def guess(self, budget: Budget, stops: np.ndarray, floor: float) -> TokenTree:
         """What comes next."""
-        text, match = self.text, (int(self.stand[STATE]), int(self.stand[MATCH]))
-        nodes, root = max(budget.nodes, 1), int(self.sequence.tokens[-1])
-        tokens, *rest = grow(
-            text.states, text.edges, match, self.trust, stops, nodes, budget.depth, floor
-        )
-        tokens[0] = root
-        tree = TokenTree(tokens, *rest)
-        if sure(text.states, self.stand):
-            return tree
-        most = min(nodes - 1, budget.depth)
-        for how in (REPLACED, INSERTED):
-            ahead, scores = chain(self.other, self.resume, self.stand, how, stops, most, floor)
-            if len(ahead):
-                path = np.append(root, ahead), np.append(np.float32(0), scores)
-                tree = tree.merge(TokenTree.chain(*path))
-        return tree.prune(nodes)
+        text, stand, nodes = self.text, self.stand, max(budget.nodes, 1)
+        tree = grow(
+            text.states, text.edges, (stand.item(STATE), stand.item(MATCH)), self.trust, stops,
+            nodes, budget.depth, floor,
+        )  # fmt: skip
+        tree[0][0] = self.sequence.last
+        if not sure(text.states, stand):
+            shape = nodes, budget.depth, floor
+            tree = resumed(tree, self.other, self.resume, stand, stops, shape)
+        return TokenTree(*tree)
 
 
 class Prediction:
@@ -118,7 +101,7 @@ class Prediction:
         trees = []
         for sequence, budget in zip(sequences, budgets, strict=True):
             reader = self._reader(sequence)
-            reader.follow(len(sequence.output))
+            reader.follow(len(sequence) - sequence.prompt_length)
             trees.append(reader.guess(budget, self._stops.of(sequence), self._floor))
         return trees
 

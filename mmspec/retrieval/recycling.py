@@ -93,7 +93,7 @@ class Recycling:
     def _guess(self, sequence: Sequence, budget: Budget) -> TokenTree:
         memory = self._catch_up(sequence, len(sequence))
         grown = grow(
-            memory.rows, memory.rates, self._stops.of(sequence), int(sequence.tokens[-1]),
+            memory.rows, memory.rates, self._stops.of(sequence), sequence.last,
             max(budget.nodes, 1), budget.depth, self._floor,
         )  # fmt: skip
         return TokenTree(*grown)

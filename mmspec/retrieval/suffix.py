@@ -67,9 +67,8 @@ class Suffix:
         if automaton is None or reader is not sequence:  # an id used again is another text
             automaton = Automaton(self._vocabulary, self._barriers, len(sequence) + 64)
             self._read[sequence.id] = sequence, automaton
-        fresh = sequence.tokens[automaton.size : end]
-        if len(fresh):
-            automaton.extend(fresh)
+        if automaton.size < min(end, len(sequence)):
+            automaton.extend(sequence.tokens[automaton.size : end])
         return automaton
 
     def _guess(self, sequence: Sequence, budget: Budget) -> TokenTree:
@@ -79,7 +78,7 @@ class Suffix:
             self._stops.of(sequence),
             max(budget.nodes, 1), budget.depth, self._floor,
         )  # fmt: skip
-        tokens[0] = sequence.tokens[-1]
+        tokens[0] = sequence.last
         return TokenTree(tokens, parents, scores, source)
 
 
