@@ -24,7 +24,6 @@ from corpus import provenance
 from suffix import NOTHING, Clock, read_text
 
 from mmspec.core.calibration import Calibration
-from mmspec.core.config import EngineConfig
 from mmspec.core.drafter import Budget, Facts, Observation
 from mmspec.core.fuse import Fusion, fuse
 from mmspec.core.request import Prompt, Request, Sampling
@@ -226,7 +225,10 @@ def play(scene: Scene, folder: Path, text: np.ndarray, remembered: np.ndarray) -
         everyone = drafters(folder, remembered, with_stand=scene.stand)
         stage, whole = Stage(scene, everyone, text), Clock()
         if timed:
-            hooks = [("fuse", stage.panel._fuser, "fuse"), ("learn", stage.panel._fuser, "learn")]
+            hooks = [
+                ("fuse", stage.panel._fuser, "fuse_all"),
+                ("learn", stage.panel._fuser, "learn"),
+            ]
             for address, drafter in everyone.items():
                 name = address.partition(".")[2]
                 hooks += [(f"{name}, {what}", drafter, what) for what in ("draft", "observe")]
@@ -237,7 +239,9 @@ def play(scene: Scene, folder: Path, text: np.ndarray, remembered: np.ndarray) -
         if timed:
             told = {name: share(clock.spent, steps, scene.batch) for name, clock in parts.items()}
             inside = np.sum([np.reshape(c.spent, (steps, -1)).sum(1) for c in parts.values()], 0)
-            told["panel itself"] = share((np.array(whole.spent) - inside).tolist(), steps, scene.batch)
+            told["panel itself"] = share(
+                (np.array(whole.spent) - inside).tolist(), steps, scene.batch
+            )
     total = whole.spread()
     told["total"] = whole.spread(1e3 * scene.batch)
     told["step p50"], told["bar"] = total["p50"], BARS[scene.batch]
@@ -279,7 +283,9 @@ def bench_fuse() -> dict[str, object]:
             with clock:
                 fused = fuse(trees, Budget(64, 16), how, table)
             if table is not None and fused.cells is not None:
-                table.learn(fused.cells, fused.tree.parents, walk(fused.tree, noise.integers(12, size=8)))
+                table.learn(
+                    fused.cells, fused.tree.parents, walk(fused.tree, noise.integers(12, size=8))
+                )
         told[arm] = {**clock.spread(), "within_20_p50": clock.spread()["p50"] <= 20}
     return told
 

@@ -19,16 +19,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from mmspec.core.calibration import chance, place
 from mmspec.core.tree import TokenTree
+from mmspec.core.trie import fuse_groups, fuse_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.calibration import Calibration
     from mmspec.core.drafter import Budget
+    from mmspec.core.tree import Arrays
 
 Arm = Literal["union", "calibrated", "rasd", "switch"]
 NO_CELLS = np.zeros((1, 2), np.float32)
@@ -88,27 +88,58 @@ def fuse(
     Raises:
         ValueError: no tree, or trees with different roots.
     """
-    if not trees or len({tree.tokens.item(0) for tree in trees}) > 1:
-        raise ValueError("trees that are fused share their root")
-    trees = [tree for tree in trees if len(tree) > 1] or trees[:1]
-    if how.arm == "switch":
-        trees = _switched(trees, how)
-    elif how.arm == "rasd":
-        trees = _led(trees, how)
-    calibrated = how.arm == "calibrated" and calibration is not None
-    if len(trees) == 1 and not calibrated:
+    trees, cells = _admitted(trees, how), _cells(how, calibration)
+    if len(trees) == 1 and cells is NO_CELLS:
         return Fused(trees[0].truncate(budget.depth).prune(budget.nodes))
-    cells = calibration.cells if calibrated and calibration is not None else NO_CELLS
-    *fused, placed = _fuse(
+    *fused, placed = fuse_one(*_joined(trees), cells, max(budget.nodes, 1), budget.depth)
+    return Fused(TokenTree(*fused), None if cells is NO_CELLS else placed)
+
+
+def fuse_all(
+    groups: ListOf[ListOf[TokenTree]], budgets: ListOf[Budget], how: Fusion = UNION,
+    calibration: Calibration | None = None,
+) -> list[Fused]:  # fmt: skip
+    """What ``fuse`` makes of each group of trees, in one compiled call for all."""
+    if len(groups) < 2:
+        return [fuse(trees, budgets[0], how, calibration) for trees in groups]
+    chosen, cells = [_admitted(trees, how) for trees in groups], _cells(how, calibration)
+    sizes = [sum(map(len, trees)) for trees in chosen]
+    shapes = np.empty((len(groups), 3), np.int64)
+    shapes[:, 0], shapes[:, 1:] = sizes, budgets
+    everything = [tree for trees in chosen for tree in trees]
+    *packed, ends = fuse_groups(*_joined(everything), cells, shapes)
+    told, first = [], 0
+    for end in ends.tolist():
+        *arrays, placed = [array[first:end] for array in packed]
+        told.append(Fused(TokenTree(*arrays), None if cells is NO_CELLS else placed))
+        first = end
+    return told
+
+
+def _joined(trees: ListOf[TokenTree]) -> Arrays:
+    """The arrays of all trees, one tree after another."""
+    return (
         np.concatenate([tree.tokens for tree in trees]),
         np.concatenate([tree.parents for tree in trees]),
         np.concatenate([tree.scores for tree in trees]),
         np.concatenate([tree.source for tree in trees]),
-        cells,
-        max(budget.nodes, 1),
-        budget.depth,
     )
-    return Fused(TokenTree(*fused), placed if calibrated else None)
+
+
+def _cells(how: Fusion, calibration: Calibration | None) -> np.ndarray:
+    if how.arm == "calibrated" and calibration is not None:
+        return calibration.cells
+    return NO_CELLS
+
+
+def _admitted(trees: ListOf[TokenTree], how: Fusion) -> ListOf[TokenTree]:
+    """Those of one group that are fused."""
+    if not trees or len({tree.tokens.item(0) for tree in trees}) > 1:
+        raise ValueError("trees that are fused share their root")
+    trees = [tree for tree in trees if len(tree) > 1] or trees[:1]
+    if how.arm == "switch":
+        return _switched(trees, how)
+    return _led(trees, how) if how.arm == "rasd" else trees
 
 
 def _split(trees: ListOf[TokenTree], models: int) -> tuple[list[TokenTree], list[TokenTree]]:
@@ -156,101 +187,3 @@ def _below(tree: TokenTree, tokens: np.ndarray, scores: np.ndarray) -> TokenTree
         shift[node] = scores[found[0]] - tree.scores[node] if len(found) else 0.0
     moved = np.minimum(tree.scores + shift, np.float32(0.0))
     return replace(tree, scores=moved).without(banned)
-
-
-@njit(cache=True, nogil=True)
-def _union(
-    tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray, source: np.ndarray, claimed: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Of every node the first with its path, and above that; of those whose score, claim, and who.
-
-    Claims and who makes them are told if ``claimed``. A root, whose parent is -1, begins a tree.
-    """
-    room = len(tokens)
-    same, above = np.zeros(room, np.int32), np.full(room, -1, np.int32)
-    best, whose = np.arange(room).astype(np.int32), np.zeros(room, np.int64)
-    child, sibling = np.full(room, -1, np.int32), np.full(room, -1, np.int32)
-    claims, start = np.zeros(room if claimed else 1), 0
-    for node in range(1, room):
-        if parents[node] < 0:
-            start = node
-            continue
-        over = same[start + parents[node]]
-        found = child[over]
-        while found >= 0 and tokens[found] != tokens[node]:
-            found = sibling[found]
-        if found < 0:
-            found = node
-            sibling[node], child[over] = child[over], node
-            above[node] = over
-        elif scores[node] > scores[best[found]]:
-            best[found] = node
-        if claimed:
-            claim = np.exp(scores[node] - scores[start + parents[node]])
-            claims[found], whose[found] = max(claims[found], claim), whose[found] | 1 << source[node]
-        same[node] = found
-    return above, best, claims, whose
-
-
-@njit(cache=True, nogil=True)
-def _least(ranked: np.ndarray, most: int) -> np.ndarray:
-    """Which are the ``most`` least, of equals the first: bool [M]. Nothing is sorted."""
-    if len(ranked) <= most:
-        return np.ones(len(ranked), np.bool_)
-    bar = np.partition(ranked, most - 1)[most - 1]
-    chosen = ranked < bar
-    left = most - chosen.sum()
-    for entry in range(len(ranked)):
-        if left > 0 and ranked[entry] == bar:
-            chosen[entry] = True
-            left -= 1
-    return chosen
-
-
-@njit(cache=True, nogil=True)
-def _fuse(  # compiled: an array an argument
-    tokens: np.ndarray,
-    parents: np.ndarray,
-    scores: np.ndarray,
-    source: np.ndarray,
-    cells: np.ndarray,
-    nodes: int,
-    depth: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    claimed = len(cells) > 1
-    above, best, claims, whose = _union(tokens, parents, scores, source, claimed)
-    # Nodes of the union within the depth, in order, so that parents still precede children.
-    room = len(tokens)
-    kept, depths = np.zeros(room, np.int32), np.zeros(room, np.int32)
-    value, cell = np.zeros(room, np.float32), np.zeros(room, np.int32)
-    ranked, count = np.empty(room), 1
-    ranked[0] = -np.inf
-    for node in range(1, room):
-        over = above[node]
-        if over < 0:  # a root, or known already
-            continue
-        depths[node] = depths[over] + 1
-        if depths[node] > depth:
-            continue
-        value[node] = scores[best[node]]
-        if claimed:
-            cell[node] = place(whose[node], depths[node], claims[node])
-            value[node] = value[over] + np.log(chance(cells, cell[node], claims[node]))
-        kept[count], ranked[count] = node, -value[node]
-        count += 1
-    # Of equals a parent stands before its child, so any number of the best is closed.
-    chosen, size = _least(ranked[:count], nodes), min(count, nodes)
-    out_tokens, out_parents = np.empty(size, np.int64), np.full(size, -1, np.int32)
-    out_scores, out_source = np.empty(size, np.float32), np.empty(size, np.uint8)
-    out_cells, where, index = np.empty(size, np.int32), np.zeros(room, np.int32), 0
-    for entry in range(count):
-        if not chosen[entry]:
-            continue
-        node = kept[entry]
-        where[node], out_tokens[index] = index, tokens[node]
-        if index > 0:
-            out_parents[index] = where[above[node]]
-        out_scores[index], out_source[index] = value[node], source[best[node]]
-        out_cells[index] = cell[node]
-        index += 1
-    return out_tokens, out_parents, out_scores, out_source, out_cells

@@ -33,11 +33,15 @@ class Asking:
         self._drafters, self._vocabulary, self._bounds = drafters, vocabulary, bounds
 
     def trees(
-        self, address: str, asked: list[tuple[Sequence, Budget]], tallies: Mapping[str, Tally]
+        self,
+        address: str,
+        sequences: list[Sequence],
+        budgets: list[Budget],
+        tallies: Mapping[str, Tally],
     ) -> list[TokenTree | None]:
-        """One tree for each that is asked for; None: the drafter has failed, and is off for it."""
+        """One tree a sequence; None: the drafter has failed, and is off for it."""
         told: list[TokenTree | None] = []
-        for (sequence, _), tree in zip(asked, self._ask(address, asked), strict=True):
+        for sequence, tree in zip(sequences, self._ask(address, sequences, budgets), strict=True):
             if isinstance(tree, Exception):
                 self._silence(address, sequence, tallies, tree)
                 told.append(None)
@@ -98,19 +102,20 @@ class Asking:
             _log.exception("drafter %s failed to forget", address)
 
     def _ask(
-        self, address: str, asked: list[tuple[Sequence, Budget]]
+        self, address: str, sequences: list[Sequence], budgets: list[Budget]
     ) -> list[TokenTree | Exception]:
         """The drafter's trees; where the batch fails, each sequence on its own."""
         try:
-            trees = self._drafters[address].draft(
-                [one for one, _ in asked], [budget for _, budget in asked]
-            )
-            for (sequence, budget), tree in zip(asked, trees, strict=True):
+            trees = self._drafters[address].draft(sequences, budgets)
+            for sequence, budget, tree in zip(sequences, budgets, trees, strict=True):
                 self._inspect(sequence, budget, tree)
         except Exception as error:  # noqa: BLE001  # a drafter may fail in any way
-            if len(asked) == 1:
+            if len(sequences) == 1:
                 return [error]
-            return [self._ask(address, [one])[0] for one in asked]
+            return [
+                self._ask(address, [one], [budget])[0]
+                for one, budget in zip(sequences, budgets, strict=True)
+            ]
         return list(trees)
 
     def _inspect(self, sequence: Sequence, budget: Budget, tree: TokenTree) -> None:

@@ -132,14 +132,13 @@ class Panel:
         """One tree a sequence, within its budget; the root alone where nobody has a guess."""
         if all(budget.nodes == 1 for budget in budgets):
             return [TokenTree.root(sequence.last) for sequence in sequences]
-        return [
-            self._fuser.fuse(sequence, trees, budget)
-            if trees
-            else TokenTree.root(sequence.last)
-            for sequence, trees, budget in zip(
-                sequences, self.guess(sequences, budgets, tallies), budgets, strict=True
+        groups = [
+            trees or [TokenTree.root(sequence.last)]
+            for sequence, trees in zip(
+                sequences, self.guess(sequences, budgets, tallies), strict=True
             )
         ]
+        return self._fuser.fuse_all(sequences, groups, budgets)
 
     def guess(
         self, sequences: ListOf[Sequence], budgets: ListOf[Budget], tallies: Mapping[str, Tally]
@@ -149,30 +148,33 @@ class Panel:
             for address, why in self._bounds.spent(sequence):
                 self._asking.retire(address, sequence, tallies, why)
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
-        known = [tallies[sequence.id] for sequence in sequences]
+        open_ = [
+            (index, sequence, tallies[sequence.id])
+            for index, sequence in enumerate(sequences)
+            if budgets[index].nodes > 1
+        ]
         for source, address in self._speakers:
             sated = self._enough if address in self._dear else math.inf
             speaks = [
-                index
-                for index, (sequence, tally) in enumerate(zip(sequences, known, strict=True))
-                if budgets[index].nodes > 1
-                and _may(address, sequence, tally)
-                and not _silent(source, tally)
+                one
+                for one in open_
+                if _may(address, one[1], one[2])
+                and not _silent(source, one[2])
                 and (
                     sated == math.inf
-                    or self._fuser.expected(sequence, guesses[index], budgets[index]) < sated
+                    or self._fuser.expected(one[1], guesses[one[0]], budgets[one[0]]) < sated
                 )
             ]
-            reminded = [self._remind(source, sequences[index], tallies) for index in speaks]
+            reminded = [self._remind(source, one, tally) for _, one, tally in speaks]
             if any(reminded):  # a drafter may also fail over what it missed
-                speaks = [i for i in speaks if _may(address, sequences[i], known[i])]
+                speaks = [one for one in speaks if _may(address, one[1], one[2])]
             if not speaks:
                 continue
-            asked = [(sequences[index], budgets[index]) for index in speaks]
+            asked = [one for _, one, _ in speaks], [budgets[index] for index, _, _ in speaks]
             began = self._clock()
-            trees = self._asking.trees(address, asked, tallies)
-            self._charge(source, began, [known[index] for index in speaks], asked=True)
-            for index, tree in zip(speaks, trees, strict=True):
+            trees = self._asking.trees(address, *asked, tallies)
+            self._charge(source, began, [tally for _, _, tally in speaks], asked=True)
+            for (index, _, _), tree in zip(speaks, trees, strict=True):
                 if tree is not None and len(tree) > 1:
                     guesses[index].append(self._stamped(tree, source))
         return guesses
@@ -185,12 +187,13 @@ class Panel:
         for source, address in enumerate(self._drafters):
             watched = [
                 index
-                for index, (sequence, tally) in enumerate(zip(sequences, known, strict=True))
-                if _may(address, sequence, tally)
+                for index, sequence in enumerate(sequences)
+                if _may(address, sequence, known[index])
             ]
             silent = [index for index in watched if _silent(source, known[index])]
             for index in silent:
-                self._owe(source, sequences[index], self._part(seen, [index], sequences), tallies)
+                missed = self._part(seen, [index], sequences)
+                self._owe(source, sequences[index], known[index], missed)
             watched = [index for index in watched if index not in silent] if silent else watched
             if not watched:
                 continue
@@ -220,21 +223,17 @@ class Panel:
             if isinstance(drafter, Remembers):
                 drafter.clear()
 
-    def _owe(
-        self, source: int, sequence: Sequence, seen: Observation, tallies: Mapping[str, Tally]
-    ) -> None:
-        trial = tallies[sequence.id].trial
-        if trial is not None and trial.owe(source, seen):
-            self._remind(source, sequence, tallies)
+    def _owe(self, source: int, sequence: Sequence, tally: Tally, seen: Observation) -> None:
+        if tally.trial is not None and tally.trial.owe(source, seen):
+            self._remind(source, sequence, tally)
 
-    def _remind(self, source: int, sequence: Sequence, tallies: Mapping[str, Tally]) -> bool:
+    def _remind(self, source: int, sequence: Sequence, tally: Tally) -> bool:
         """Show a drafter what it missed while it was silent, if anything: the price of silence."""
-        trial = tallies[sequence.id].trial
-        missed = trial.owed(source) if trial is not None else None
+        missed = tally.trial.owed(source) if tally.trial is not None else None
         if missed is None:
             return False
         began = self._clock()
-        self._asking.show(self.addresses[source], [sequence], missed, tallies)
+        self._asking.show(self.addresses[source], [sequence], missed, {sequence.id: tally})
         self.spent += self._clock() - began
         return True
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from mmspec.core.calibration import Calibration
-from mmspec.core.fuse import UNION, Fusion, expected, fuse
+from mmspec.core.fuse import UNION, Fusion, expected, fuse, fuse_all
 from mmspec.engine.routing import models
 
 if TYPE_CHECKING:
@@ -46,12 +46,27 @@ class Fuser:
 
     def fuse(self, sequence: Sequence, trees: ListOf[TokenTree], budget: Budget) -> TokenTree:
         """One tree of several; its cells are kept until its step is learned from."""
-        tree, cells = fuse(trees, budget, self._how, self._of(sequence))
-        if cells is None:
-            self._cells.pop(sequence.id, None)
+        return self.fuse_all([sequence], [trees], [budget])[0]
+
+    def fuse_all(
+        self, sequences: ListOf[Sequence], groups: ListOf[ListOf[TokenTree]],
+        budgets: ListOf[Budget],
+    ) -> list[TokenTree]:  # fmt: skip
+        """One tree a sequence; in one call, where they share what was learned."""
+        tables = [self._of(sequence) for sequence in sequences]
+        if all(table is tables[0] for table in tables):
+            fused = fuse_all(groups, budgets, self._how, tables[0])
         else:
-            self._cells[sequence.id] = cells
-        return tree
+            fused = [
+                fuse(trees, budget, self._how, table)
+                for trees, budget, table in zip(groups, budgets, tables, strict=True)
+            ]
+        for sequence, (_, cells) in zip(sequences, fused, strict=True):
+            if cells is None:
+                self._cells.pop(sequence.id, None)
+            else:
+                self._cells[sequence.id] = cells
+        return [tree for tree, _ in fused]
 
     def expected(self, sequence: Sequence, trees: ListOf[TokenTree], budget: Budget) -> float:
         """Drafted tokens that some trees can be expected to have kept."""

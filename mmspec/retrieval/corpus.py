@@ -112,18 +112,22 @@ class Corpus:
         """Compare what was decided with what others said there."""
         for sequence in sequences:
             reader = self._reader(sequence)
-            coming = sequence.tokens[reader.at :]
-            if reader.said is not None and len(coming):
-                said = reader.said
+            said = reader.said
+            if said is not None and reader.at < len(sequence):
+                coming = sequence.tokens[reader.at :]
                 learn(said.rows, said.lengths, said.match, reader.trust, coming)
                 reader.said = None
 
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
         """One tree a sequence; the root alone where nobody said the like."""
-        return [
-            self._guess(sequence, budget)
-            for sequence, budget in zip(sequences, budgets, strict=True)
-        ]
+        told: list[TokenTree] = []
+        segments: dict[str, list[Segment]] = {}
+        for sequence, budget in zip(sequences, budgets, strict=True):
+            tenant = sequence.request.tenant
+            if tenant not in segments:
+                segments[tenant] = self._segments(tenant)
+            told.append(self._guess(sequence, budget, segments[tenant]))
+        return told
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """Remember a text that ended well, if its tenant's are."""
@@ -162,13 +166,11 @@ class Corpus:
             reader = self._readers[sequence.id] = _Reader(sequence)
         return reader
 
-    def _guess(self, sequence: Sequence, budget: Budget) -> TokenTree:
+    def _guess(self, sequence: Sequence, budget: Budget, segments: list[Segment]) -> TokenTree:
         reader, config = self._reader(sequence), self._config
-        root = int(sequence.tokens[-1])
-        said = Quotes.find(
-            self._segments(sequence.request.tenant), sequence.tokens, self._bars,
-            (config.max_match, config.min_match, config.samples, REACH),
-        )  # fmt: skip
+        root = sequence.last
+        limits = config.max_match, config.min_match, config.samples, REACH
+        said = Quotes.find(segments, sequence.tokens, self._bars, limits)
         reader.said, reader.at = said, len(sequence)
         if said is None or budget.nodes < 2:
             return TokenTree.root(root)
