@@ -4,7 +4,7 @@ Every request has a piece of this environment's Python, in words, changes one wo
 predicts the piece as it was: so all drafters have something to say. The corpus drafter has an index
 of a million words mounted and a memory of sixty thousand. Each scene runs twice: once with clocks
 around every drafter and the fusing, once with clocks around the panel alone, which is the total.
-What is read off the target's logits is a row of its own: it grows with the vocabulary.
+Of ``settle.observation`` the scan of the logits, which grows with the vocabulary, and the rest.
 
     python evals/bench/draft_path.py [--out evals/results/retrieval/draft_path.json]
 """
@@ -63,16 +63,21 @@ class Scene(NamedTuple):
     arm: str
     batch: int
     nodes: int
-    stand: bool = False
+    drafters: str = "four"
 
     def __str__(self) -> str:
-        return f"{self.arm}, batch {self.batch}, {self.nodes} nodes{', stand' * self.stand}"
+        return f"{self.arm}, batch {self.batch}, {self.nodes} nodes, {self.drafters}"
 
 
+SETS = {
+    "four": ("suffix", "recycling", "corpus", "prediction"),
+    "two": ("suffix", "recycling"),
+    "five": ("suffix", "recycling", "corpus", "prediction", "stand"),
+}
 SCENES = [
     *(Scene(arm, batch, 16) for arm in ("union", "calibrated") for batch in (1, 64)),
-    Scene("union", 1, 64), Scene("calibrated", 1, 64),
-    Scene("union", 1, 16, stand=True), Scene("union", 64, 16, stand=True),
+    Scene("union", 1, 64), Scene("calibrated", 1, 64), Scene("union", 64, 4),
+    *(Scene("union", batch, 16, some) for some in ("two", "five") for batch in (1, 64)),
 ]  # fmt: skip
 
 
@@ -193,21 +198,20 @@ class Stage:
         )  # fmt: skip
 
 
-def drafters(folder: Path, text: np.ndarray, *, with_stand: bool) -> dict[str, Drafter]:
-    """All that run no model."""
+def drafters(folder: Path, text: np.ndarray, names: tuple[str, ...]) -> dict[str, Drafter]:
+    """Some of those that run no model."""
     quoting = corpus.build(corpus.Config(paths=(str(folder),), remember=True), FACTS)
     for first in range(0, REMEMBERED, 500):
         quoting.ingest.put("", text[first : first + 500])
     quoting.ingest.settle()
     told: dict[str, Drafter] = {
-        "retrieval.suffix": suffix.build(suffix.Config(), FACTS),
-        "retrieval.recycling": recycling.build(recycling.Config(), FACTS),
-        "retrieval.corpus": quoting,
-        "retrieval.prediction": prediction.build(prediction.Config(), FACTS),
+        "suffix": suffix.build(suffix.Config(), FACTS),
+        "recycling": recycling.build(recycling.Config(), FACTS),
+        "corpus": quoting,
+        "prediction": prediction.build(prediction.Config(), FACTS),
+        "stand": stand.build(stand.Config(), FACTS),
     }
-    if with_stand:
-        told["retrieval.stand"] = stand.build(stand.Config(), FACTS)
-    return told
+    return {f"retrieval.{name}": told[name] for name in names}
 
 
 def share(spent: list[int], steps: int, batch: int) -> dict[str, float]:
@@ -222,7 +226,7 @@ def play(scene: Scene, folder: Path, text: np.ndarray, remembered: np.ndarray) -
     steps, told = STEPS[scene.batch], {}
     parts: dict[str, Clock] = {}
     for timed in (True, False):
-        everyone = drafters(folder, remembered, with_stand=scene.stand)
+        everyone = drafters(folder, remembered, SETS[scene.drafters])
         stage, whole = Stage(scene, everyone, text), Clock()
         if timed:
             hooks = [

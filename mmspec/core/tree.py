@@ -69,7 +69,7 @@ class TokenTree:
         >>> TokenTree.chain(np.array([7, 8, 9])).extent()
         (2, 7, 9)
         """
-        return _extent(self.tokens, self.parents)  # type: ignore[no-any-return]
+        return _extent(self.tokens, self.parents)
 
     def contexts(self, text: np.ndarray, width: int) -> np.ndarray:
         """The last tokens of the text as it would stand at each node: int64 [N, width].

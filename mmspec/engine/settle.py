@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from mmspec.core.drafter import Observation
 from mmspec.core.top import log_chances, top_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sized
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Needs
@@ -40,29 +41,36 @@ def observation(
         output: rows of all trees, packed.
     """
     assert output.logits is not None
-    firsts = np.cumsum([0, *(len(tree) for tree in trees)])
-    nodes = np.concatenate([np.arange(firsts[i], firsts[i + 1]) for i in going])
+    firsts = [0, *accumulate(map(len, trees))]
     cached = np.concatenate([firsts[i] + kept[i] for i in going])
     tokens = np.concatenate([tree.tokens for tree in trees])
-    everyone = len(going) == len(trees)
-    logits = output.logits if everyone else output.logits[nodes]
-    top = top_tokens(logits, needs.top) if needs.top else np.zeros((len(nodes), 0), np.int64)
-    contexts = np.zeros((len(nodes), 0), np.int64)
+    node_tokens, logits = tokens, output.logits
+    if len(going) < len(trees):
+        nodes = np.concatenate([np.arange(firsts[i], firsts[i + 1]) for i in going])
+        node_tokens, logits = tokens[nodes], logits[nodes]
+    nothing = np.zeros((len(node_tokens), 0), np.int64)
+    top = top_tokens(logits, needs.top) if needs.top else nothing
+    contexts = nothing
     if needs.context:
         roots = [one.cached - len(kept[i]) for i, one in enumerate(sequences)]
         contexts = np.concatenate([
             trees[i].contexts(sequences[i].tokens[: roots[i] + 1], needs.context) for i in going
         ])  # fmt: skip
     return Observation(
-        offsets=np.cumsum([0, *(len(kept[i]) for i in going)]).astype(np.int32),
+        offsets=_ends(kept[i] for i in going),
         tokens=tokens[cached],
         hidden={layer: rows[cached] for layer, rows in output.hidden.items()},
-        node_offsets=np.cumsum([0, *(len(trees[i]) for i in going)]).astype(np.int32),
-        node_tokens=tokens[nodes],
+        node_offsets=_ends(trees[i] for i in going),
+        node_tokens=node_tokens,
         top=top,
         chances=log_chances(logits, top) if needs.chances else top[:, :0].astype(np.float32),
         contexts=contexts,
     )
+
+
+def _ends(parts: Iterable[Sized]) -> np.ndarray:
+    """Where each part begins, and the last ends: int32 [B + 1]."""
+    return np.array([0, *accumulate(map(len, parts))], np.int32)
 
 
 def together(shown: ListOf[Observation]) -> Observation:

@@ -33,10 +33,13 @@ PARENT, GUESS, STATE, MATCH = 0, 1, 2, 3  # columns of a frontier row
 
 @njit(cache=True, nogil=True)
 def _continuations(
-    states: np.ndarray, edges: np.ndarray, state: int, known: int, found: np.ndarray
-) -> tuple[int, int]:
-    """Up to ``WIDTH`` edges of ``state`` whose tokens the tree ``known`` lacks; and their total."""
-    queue = np.empty(2 * WIDTH, np.int32)
+    states: np.ndarray, edges: np.ndarray, state: int, known: int, found: np.ndarray,
+    queue: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Up to ``WIDTH`` edges of ``state`` whose tokens the tree ``known`` lacks; and their total.
+
+    ``found`` is filled with them; ``queue`` is room for twice as many.
+    """
     head, tail, count, total = 0, 0, 0, 0
     if states[state, EDGES] >= 0:
         queue[0], tail = states[state, EDGES], 1
@@ -88,7 +91,7 @@ def grow(  # compiled: an array an argument
     chances, depths = np.ones(nodes), np.zeros(nodes, np.int32)
     keys, order = np.empty(nodes * WIDTH), np.empty(nodes * WIDTH, np.int32)
     items, found = np.empty((nodes * WIDTH, 4), np.int32), np.empty(WIDTH, np.int32)
-    rows, size, count = 0, 0, 1
+    queue, rows, size, count = np.empty(2 * WIDTH, np.int32), 0, 0, 1
     node, state, length = 0, match[0], match[1]
     while count < nodes:
         # Open `node`: offer its continuations, then those of ever shorter suffixes.
@@ -99,7 +102,7 @@ def grow(  # compiled: an array an argument
         asked = SUFFIXES if closed else 0
         while state > 0 and chance >= floor and asked < SUFFIXES:
             trusted = min(max(trust[bucket(length)], 1.0 - SURE), SURE)
-            some, total = _continuations(states, edges, state, known, found)
+            some, total = _continuations(states, edges, state, known, found, queue)
             for edge in found[:some]:
                 target = edges[edge, TARGET]
                 key = chance * trusted * states[target, COUNT] / total
