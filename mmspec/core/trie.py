@@ -23,7 +23,7 @@ Placed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 @njit(cache=True, nogil=True)
 def _union(
     tokens: np.ndarray, parents: np.ndarray, scores: np.ndarray, source: np.ndarray, claimed: bool
-) -> Arrays:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Of every node the first with its path, and above that; of those whose score, claim, and who.
 
     Claims and who makes them are told if ``claimed``.
