@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from corpus import provenance
-from suffix import NOTHING, Clock, read_text
+from suffix import Clock, read_text
+from toy_target import LIKELY, Toy, some_tree, walk
 
 from mmspec.core.calibration import Calibration
 from mmspec.core.drafter import Budget, Facts, Needs, Observation
@@ -53,7 +54,6 @@ INDEXED, REMEMBERED, PIECE = 1_000_000, 60_000, 4096
 CHANGED = 16  # one word in so many of an answer is not the prediction's
 DEPTH = 12
 STEPS = {1: 250, 64: 40}  # by batch
-LIKELY = np.log(np.array([0.6, 0.2, 0.05, 0.03, 0.02, 0.01, 0.01, 0.01, 0.01, 0.01], np.float32))
 BARS = {1: 60.0, 64: 2000.0}  # of a whole step, p50
 
 
@@ -93,39 +93,6 @@ class Timed:
             return self._call(*given)
 
 
-class Toy:
-    """A target that goes on as told, and ranks what came last after each token."""
-
-    def __init__(self, width: int) -> None:
-        self._last: dict[int, np.ndarray] = {}
-        self._width = width
-
-    def read(self, text: np.ndarray) -> None:
-        """What comes after what."""
-        for token, after in zip(text[:-1].tolist(), text[1:].tolist(), strict=True):
-            row = self._last.get(token, NOTHING)
-            self._last[token] = np.append(after, row[row != after])[: self._width]
-
-    def top(self, tree: TokenTree) -> np.ndarray:
-        """int64 [N, k]; -1 where there are fewer."""
-        rows = np.full((len(tree), self._width), -1, np.int64)
-        for row, token in zip(rows, tree.tokens.tolist(), strict=True):
-            told = self._last.get(token, NOTHING)
-            row[: len(told)] = told
-        return rows
-
-
-def walk(tree: TokenTree, coming: np.ndarray) -> np.ndarray:
-    """The nodes that come true, int64, the root first."""
-    kept = [0]
-    for token in coming:
-        below = np.flatnonzero((tree.parents == kept[-1]) & (tree.tokens == token))
-        if not len(below):
-            break
-        kept.append(int(below[0]))
-    return np.array(kept, np.int64)
-
-
 class Stage:
     """Requests in flight, their answers known."""
 
@@ -139,8 +106,8 @@ class Stage:
         for index in range(scene.batch):
             piece = text[index * PIECE : (index + 1) * PIECE]
             changed = np.where(noise.integers(CHANGED, size=PIECE), piece, noise.permutation(piece))
-            sampling = Sampling(temperature=0.0)
-            request = Request(f"{index}", Prompt(piece), sampling, prediction=piece)
+            greedy = Sampling(temperature=0.0)
+            request = Request(f"{index}", Prompt(piece), greedy, prediction=piece)
             one = Sequence(request, 0, 0)
             one.extend(changed[:1])
             one.cached = PIECE
@@ -217,7 +184,7 @@ def drafters(folder: Path, text: np.ndarray, names: tuple[str, ...]) -> dict[str
 def share(spent: list[int], steps: int, batch: int) -> dict[str, float]:
     """Microseconds of a request-step, where one step took several calls."""
     clock = Clock()
-    clock.spent = np.array(spent).reshape(steps, -1).sum(1).tolist()
+    clock.spent = np.reshape(spent, (steps, -1)).sum(1).tolist()
     return clock.spread(1e3 * batch)
 
 
@@ -253,24 +220,6 @@ def play(scene: Scene, folder: Path, text: np.ndarray, remembered: np.ndarray) -
     return told
 
 
-def some_tree(noise: np.random.Generator, size: int, source: int) -> TokenTree:
-    """A tree as drafters make them: deep at first, then wide, over few tokens."""
-    tokens, parents, scores = [7], [-1], [0.0]
-    known = set()
-    while len(tokens) < size:
-        parent = len(tokens) - 1 if noise.random() < 0.6 else int(noise.integers(len(tokens)))
-        token = int(noise.integers(12))
-        if (parent, token) not in known:
-            known.add((parent, token))
-            tokens.append(token)
-            parents.append(parent)
-            scores.append(scores[parent] + np.log(noise.uniform(0.2, 0.95)))
-    return TokenTree(
-        np.array(tokens), np.array(parents, np.int32), np.array(scores, np.float32),
-        np.full(size, source, np.uint8),
-    )  # fmt: skip
-
-
 def bench_fuse() -> dict[str, object]:
     """Trees of 32, 32 and 16 nodes to one of 64."""
     noise, told = np.random.default_rng(SEED), {}
@@ -299,12 +248,8 @@ def bench_observation() -> dict[str, object]:
     told = {}
     text = read_text(PIECE)
     for batch in (1, 64):
-        sequences, trees = [], []
-        for index in range(batch):
-            one = Sequence(Request(f"{index}", Prompt(text)), 0, 0)
-            one.cached = len(one) - 1
-            trees.append(TokenTree.chain(text[-16:]))
-            sequences.append(one)
+        sequences = [Sequence(Request(f"{i}", Prompt(text)), 0, 0) for i in range(batch)]
+        trees = [TokenTree.chain(text[-16:])] * batch
         paths, going = [np.arange(4)] * batch, list(range(batch))
         output = Output(torch.randn(batch * 16, VOCABULARY))
         rest, scan, width = Clock(), Clock(), recycling.Recycling.needs.top

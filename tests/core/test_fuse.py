@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmspec.core.calibration import BINS, DEPTHS, PRIOR, SURE, Calibration, chance, place
 from mmspec.core.drafter import Budget
-from mmspec.core.fuse import Fusion, fuse, promised
+from mmspec.core.fuse import Fusion, fuse, fuse_all, promised
 from mmspec.core.tree import TokenTree
 
 ROOT = 7
@@ -71,6 +71,24 @@ def test_every_node_names_who_gave_its_score(group):
         best = max(scores.get(path, -np.inf) for scores in given_by)
         assert given_by[source][path] == best
         assert all(scores.get(path, -np.inf) < best for scores in given_by[:source])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(groups, st.integers(1, 20), st.integers(0, 6)), max_size=5), st.booleans()
+)
+def test_many_groups_together_are_as_each_alone(asked, calibrated):
+    how, table = Fusion("calibrated" if calibrated else "union"), Calibration()
+    table.cells[::3] = 5.0, 1.0
+    budgets = [Budget(nodes, depth) for _, nodes, depth in asked]
+    together = fuse_all([group for group, _, _ in asked], budgets, how, table)
+    for (group, _, _), budget, (tree, cells) in zip(asked, budgets, together, strict=True):
+        alone = fuse(group, budget, how, table)
+        for one, other in zip(tree._arrays(), alone.tree._arrays(), strict=True):
+            assert one.dtype == other.dtype
+            assert one.tolist() == other.tolist()
+        assert (cells is None) == (not calibrated)
+        assert cells is None or cells.tolist() == alone.cells.tolist()
 
 
 @settings(max_examples=50, deadline=None)
