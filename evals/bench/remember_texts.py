@@ -83,11 +83,11 @@ def of_task(processor: Processor, task: str, count: int, seed: int) -> list[Aske
     return [Asked(doc.id, preparer.case(found, doc).prompt) for doc in found.load(want).docs]
 
 
-def requests(processor: Processor, count: int, seed: int) -> dict[str, list[Asked]]:
+def requests(processor: Processor, of_code: int, count: int, seed: int) -> dict[str, list[Asked]]:
     """Every kind of request, in order."""
     kinds = {
-        "code, across modules": code(processor, count, 1),
-        "code, within modules": code(processor, count, PLACES),
+        "code, across modules": code(processor, of_code, 1),
+        "code, within modules": code(processor, of_code, PLACES),
         "programs changed": of_task(processor, "nano_program/change", count, seed),
         "documents, quotes": of_task(processor, "nano_docqa/quote", count, seed),
     }

@@ -113,7 +113,12 @@ def _hear(  # compiled: an array an argument
 
 @njit(cache=True, nogil=True)
 def _narrow(
-    rows: np.ndarray, lengths: np.ndarray, spans: np.ndarray, depth: int, token: int, out: np.ndarray
+    rows: np.ndarray,
+    lengths: np.ndarray,
+    spans: np.ndarray,
+    depth: int,
+    token: int,
+    out: np.ndarray,
 ) -> None:
     """Of every level's rows, int32 [K, 2], those that carry ``token`` at ``depth``, into ``out``."""
     for level in range(len(spans)):
