@@ -61,7 +61,6 @@ REMEMBERING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}, "corpus": 
 LIVE = {
     "own context, live": (QUOTING, ("retrieval.suffix",)),
     "+ recycling, live": (QUOTING, None),
-    "+ answers and prompts, live": (REMEMBERING, ("retrieval.suffix", "retrieval.corpus")),
     "+ recycling, answers and prompts, live": (REMEMBERING, None),
 }  # fmt: skip
 RECORDED = "+ recycling, live"
@@ -113,7 +112,7 @@ def tau(rows: ListOf[Told] | ListOf[Played]) -> float:
 
 
 def gain(rows: ListOf[Played], base: ListOf[Played]) -> float:
-    """tau over the base's, less one."""
+    """Tau over the base's, less one."""
     return tau(rows) / tau(base) - 1.0 if rows else float("nan")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -20,7 +19,6 @@ from mmspec.core.drafter import Budget, Facts, Observation
 from mmspec.core.fuse import Fusion, fuse
 from mmspec.core.request import Request
 from mmspec.core.sequence import Sequence
-from mmspec.core.tree import TokenTree
 from mmspec.retrieval import corpus, quotes, suffix
 from mmspec.retrieval.segment import PUBLIC, identity_of
 from mmspec.retrieval.segment_build import Draft
@@ -29,6 +27,7 @@ from mmspec.retrieval.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
+    from pathlib import Path
 
     from remember_texts import Told
 
@@ -156,9 +155,11 @@ def play(
             if memory is not None:
                 memory.declines(request)  # looks what became of the index
             now = _rounds(arm, drafters, request, one.answer, calibrations[whose])
-            before = known[whose] | (source.hashes if source is not None else set())
+            before = [known[whose], *([source.hashes] if source is not None else [])]
             said = grams(one.answer).tolist()
-            now.repeated = sum(gram in before for gram in said) / max(len(said), 1)
+            now.repeated = sum(any(gram in some for some in before) for gram in said) / max(
+                len(said), 1
+            )
             if memory is not None:
                 memory.ingest.settle()
                 if arm.remember:
@@ -174,21 +175,14 @@ def _rounds(
     arm: Arm, drafters: dict[str, Drafter], request: Request, answer: np.ndarray,
     calibration: Calibration,
 ) -> Played:  # fmt: skip
-    """One answer, from its second token on: the first came with the prompt."""
+    """One answer, round by round; the first has the prompt's last token for its root."""
     one = Sequence(request, 0, 0)
     kept, drafted = dict.fromkeys(drafters, 0), dict.fromkeys(drafters, 0)
     names, rounds, at = list(drafters), 0, 0
-    tree, path, cells = TokenTree.root(0), np.zeros(1, np.int64), None
-    while True:
-        said = answer[at : at + len(path)]
-        for address in (names[tree.source[node]] for node in path[1 : len(said) + 1]):
-            kept[address] += 1
-        one.extend(said)
-        one.cached, at = len(one) - 1, at + len(said)
+    while at < len(answer):
+        one.cached = len(one) - 1
         for drafter in drafters.values():
             drafter.observe([one], UNSEEN)
-        if at == len(answer):
-            break
         trees = [
             replace(made, source=np.full(len(made), number, np.uint8))
             for number, drafter in enumerate(drafters.values())
@@ -196,12 +190,17 @@ def _rounds(
         ]
         tree, cells = fuse(trees, BUDGET, Fusion(arm.fusion), calibration)
         path, rounds = walk(tree, answer[at:]), rounds + 1
-        for number, count in enumerate(np.bincount(tree.source[1:], minlength=len(names))):
-            drafted[names[number]] += int(count)
         if cells is not None:
             calibration.learn(cells, tree.parents, path)
+        for number, count in enumerate(np.bincount(tree.source[1:], minlength=len(names))):
+            drafted[names[number]] += int(count)
+        for node in path[1:]:
+            kept[names[tree.source[node]]] += 1
+        said = answer[at : at + len(path)]  # at the text's end the bonus is not said
+        one.extend(said)
+        at += len(said)
     for drafter in drafters.values():
         if isinstance(drafter, corpus.Corpus):
             drafter.finish(one, "length")
         drafter.forget(one.id)
-    return Played(rounds, len(answer) - 1, drafted, kept, 0.0, 0)
+    return Played(rounds, len(answer), drafted, kept, 0.0, 0)

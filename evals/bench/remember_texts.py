@@ -1,4 +1,4 @@
-"""Requests in a fixed order, for measuring memory: what stands later never feeds what stands earlier.
+"""Requests in a fixed order, for measuring memory: nothing feeds what comes before it.
 
 The stand-in for time is the name: modules of the standard library by theirs, programs and
 documents by their number.

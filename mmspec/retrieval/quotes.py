@@ -9,7 +9,7 @@ import numpy as np
 
 from mmspec.retrieval.chunks import cut
 from mmspec.retrieval.memtable import Memtable
-from mmspec.retrieval.segment_search import longest, occurrences, sample, tail
+from mmspec.retrieval.segment_search import longest, occurring, sample, tail
 from mmspec.retrieval.votes import PRIOR, arrange, grow, learn
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _shorter(
 ) -> list[tuple[Segment, Match]]:
     """Matches of one length, and whose they are."""
     told = [
-        (one, occurrences(one.tokens, one.order, one.buckets, context, length)) for one in segments
+        (one, occurring(one.tokens, one.order, one.buckets, context, length)) for one in segments
     ]
     return [(one, found) for one, found in told if found[0]]
 

@@ -110,7 +110,7 @@ def longest(
 
 
 @njit(cache=True, nogil=True)
-def occurrences(
+def occurring(
     tokens: np.ndarray,
     order: np.ndarray,
     buckets: np.ndarray,

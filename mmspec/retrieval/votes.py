@@ -1,13 +1,13 @@
 """Vote trees: continuations that were sampled, each with a weight, drawn together into one tree.
 
 They come in levels: what followed the longest match, then what followed shorter ones. At every node
-the longest is asked first, and with the chance that none of what it says comes, the next (prediction
-by partial matching, Cleary and Witten 1984, with exclusion, as in ``quote``). A guess's chance is its
-parent's, times how far its level is trusted there, times its share of what the level says. The
+the longest is asked first and, with the chance that nothing it says comes, the next (prediction by
+partial matching, Cleary and Witten 1984, with exclusion, as in ``quote``). A guess's chance is its
+parent's, times how far its level is trusted there, times its share of what that level says. The
 likeliest unopened guess is always taken next.
 
-How far a level is trusted is learned, by the length of the match and by how it speaks (``SPEECHES``),
-from the texts of one tenant, so what a tree looks like tells of nobody else.
+How far a level is trusted is learned, by the length of the match and by how it speaks, from the
+texts of one tenant, so what a tree looks like tells of nobody else.
 
 Axes: R continuations, L tokens of each at most, K levels, T ways of speaking.
 """
@@ -120,7 +120,7 @@ def _narrow(
     token: int,
     out: np.ndarray,
 ) -> None:
-    """Of every level's rows, int32 [K, 2], those that carry ``token`` at ``depth``, into ``out``."""
+    """Of every level's rows, int32 [K, 2], those with ``token`` at ``depth``, into ``out``."""
     for level in range(len(spans)):
         row, end = spans[level, 0], spans[level, 1]
         while row < end and (lengths[row] <= depth or rows[row, depth] != token):
