@@ -6,7 +6,7 @@ The headline leaves out every answer of which any 32 tokens in a row were rememb
 before (exact repeats). Ablations: A5 an index beside memory, A13 whose word counts, A14 which
 occurrences are sampled, A15 ingestion, A18 tenants apart.
 
-    OMP_NUM_THREADS=1 python evals/bench/remember.py --out evals/results/retrieval/remember.json
+    python evals/bench/remember.py --code 60 --out evals/results/retrieval/remember.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from remember_replay import Arm, Played, Source, earliest, first_ones, latest, play
-from remember_texts import CAP, PLACES, SHOWN, Told, answer, requests
+from remember_texts import CAP, PLACES, SHOWN, Told, answer, load, requests, save
 from skeleton import provenance
 
 from mmspec.core.config import Config, Drafters, EngineConfig, ModelConfig
@@ -63,7 +63,8 @@ LIVE = {
     "+ recycling, live": (QUOTING, None),
     "+ recycling, answers and prompts, live": (REMEMBERING, None),
 }  # fmt: skip
-RECORDED = "+ recycling, live"
+RECORDED, CHECK = "+ recycling, live", "own context, live"
+Recorded = dict[tuple[str, float], list[Told]]
 
 
 def open_engine(drafters: Drafters) -> tuple[Engine, Processor]:
@@ -72,33 +73,44 @@ def open_engine(drafters: Drafters) -> tuple[Engine, Processor]:
     return build(Config(model=ModelConfig(path="nano"), engine=config, drafters=drafters))
 
 
-def live(
+def live(options: argparse.Namespace, arm: str) -> Recorded:
+    """One arm's answers by kind and temperature, as far as they are not on the disk already."""
+    drafters, named = LIVE[arm]
+    engine, processor = open_engine(drafters)
+    corpus = engine.panel._drafters.get("retrieval.corpus")  # a bench may look
+    told: Recorded = {}
+    for kind, asked in kinds(processor, options).items():
+        for temperature in TEMPERATURES:
+            path = options.tracks / f"{arm}, {kind}, {temperature}.json"
+            if path.exists():
+                told[kind, temperature] = load(path, asked)
+                continue
+            engine.reset()
+            rows = told[kind, temperature] = []
+            for one in answer(
+                engine, asked, Speculation(drafters=named), temperature, options.seed
+            ):
+                rows.append(one)
+                if corpus is not None:
+                    corpus.ingest.settle()
+            save(path, rows)
+            print(kind, temperature, arm, tau(rows), flush=True)
+    return told
+
+
+def everything(
     options: argparse.Namespace,
-) -> tuple[dict[tuple[str, float], dict[str, list[Told]]], Facts, list[np.ndarray]]:
-    """The engine's answers by kind, temperature and arm; facts for replay; modules' ids."""
-    told: dict[tuple[str, float], dict[str, list[Told]]] = {}
-    for arm, (drafters, named) in LIVE.items():
-        engine, processor = open_engine(drafters)
-        corpus = engine.panel._drafters.get("retrieval.corpus")  # a bench may look
-        for kind, asked in kinds(processor, options).items():
-            for temperature in TEMPERATURES:
-                engine.reset()
-                speculation = Speculation(drafters=named)
-                own = told.setdefault((kind, temperature), {})
-                own[arm] = []
-                for one in answer(engine, asked, speculation, temperature, options.seed):
-                    own[arm].append(one)
-                    if corpus is not None:
-                        corpus.ingest.settle()
-                first = next(iter(own.values()))
-                if any(
-                    not np.array_equal(a.answer, b.answer)
-                    for a, b in zip(first, own[arm], strict=True)
-                ):
-                    raise SystemExit(f"{kind}, {arm}: another text than before")
-                print(kind, temperature, arm, tau(own[arm]), flush=True)
+) -> tuple[dict[str, Recorded], Facts, list[np.ndarray]]:
+    """All live arms, whose texts must be the same; facts for replay; the modules' ids."""
+    arms = {name: live(options, name) for name in LIVE if options.check or name != CHECK}
+    for name, told in arms.items():
+        for key, rows in told.items():
+            pairs = zip(arms[RECORDED][key], rows, strict=True)
+            if any(not np.array_equal(one.answer, other.answer) for one, other in pairs):
+                raise SystemExit(f"{name}, {key}: another text than without memory")
+    engine, processor = open_engine(QUOTING)
     texts = [_ids(processor, path.read_text("utf-8", errors="replace")) for path in modules()]
-    return told, engine.target.facts, texts
+    return arms, engine.target.facts, texts
 
 
 def kinds(processor: Processor, options: argparse.Namespace) -> dict[str, list[Asked]]:
@@ -171,7 +183,7 @@ def report(
             "by_source": {
                 source: [sum(one.by_source.get(source, (0, 0))[i] for one in rows) for i in (0, 1)]
                 for source in rows[-1].by_source
-            },
+            },  # nothing where the tracks say nothing of it
         }
         for name, rows in own.items()
     }
@@ -185,13 +197,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="requests of every other kind")
     parser.add_argument("--documents", type=int, default=3, help="seed of documents")
     parser.add_argument("--seed", type=int, default=1, help="of sampling")
+    parser.add_argument("--tracks", type=Path, default=Path("runs/remember"), help="of answers")
+    parser.add_argument("--check", action="store_true", help="own context in the engine as well")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     options.model, options.device, options.threads = "nano", "cpu", 1
     torch.set_num_threads(1)
-    told, facts, texts = live(options)
+    options.tracks.mkdir(parents=True, exist_ok=True)
+    arms, facts, texts = everything(options)
     measured: dict[str, dict[str, object]] = {}
-    for (kind, temperature), own in told.items():
+    for kind, temperature in arms[RECORDED]:
+        own = {name: told[kind, temperature] for name, told in arms.items()}
         measured.setdefault(kind, {})[f"temperature {temperature}"] = report(own, facts, texts)
         print(kind, temperature, flush=True)
     result = {

@@ -6,6 +6,7 @@ documents by their number.
 
 from __future__ import annotations
 
+import json
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -117,3 +118,27 @@ def answer(
             raise SystemExit(f"{one.name}: no report")
         emitted = round(report.tau * report.rounds)
         yield Told(one, np.array(ids, np.int64), report.rounds, emitted, dict(report.by_source))
+
+
+def save(path: Path, told: ListOf[Told]) -> None:
+    """Answers and what they took; the prompts can be made again."""
+    rows = [
+        {
+            "name": one.asked.name, "answer": one.answer.tolist(), "rounds": one.rounds,
+            "emitted": one.emitted, "by_source": one.by_source,
+        }
+        for one in told
+    ]  # fmt: skip
+    path.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def load(path: Path, asked: ListOf[Asked]) -> list[Told]:
+    """Answers to just these requests, or an error."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if [row["name"] for row in rows] != [one.name for one in asked]:
+        raise SystemExit(f"{path} answers other requests")
+    return [
+        Told(one, np.array(row["answer"], np.int64), row["rounds"], row["emitted"],
+             {source: (drafted, kept) for source, (drafted, kept) in row["by_source"].items()})
+        for one, row in zip(asked, rows, strict=True)
+    ]  # fmt: skip

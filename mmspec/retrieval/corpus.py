@@ -1,8 +1,8 @@
 """The corpus drafter: what other texts said after the same words.
 
-REST (He et al. 2024) with a vote tree over the longest match, in corpora that were indexed before
-(``mmspec index build``) and, for tenants who are remembered, in their own finished texts. A
-tenant's texts are quoted to that tenant alone.
+REST (He et al. 2024) with a vote tree over the longest match and shorter ones, in corpora that were
+indexed before (``mmspec index build``) and, for tenants who are remembered, in their own finished
+texts. A tenant's texts are quoted to that tenant alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmspec.core.tree import TokenTree
 from mmspec.retrieval.ingest import Ingest, Memories
 from mmspec.retrieval.library import Public
 from mmspec.retrieval.memory import Limits
-from mmspec.retrieval.quotes import Quotes, warm
+from mmspec.retrieval.quotes import LEVELS, Quotes, warm
 from mmspec.retrieval.segment import identity_of
 from mmspec.retrieval.votes import PRIOR, grow, learn
 
@@ -143,7 +143,7 @@ class Corpus:
 
     def room(self, tokens: int) -> int:
         """Bytes of what was found at one place, and of what it is trusted."""
-        return self._config.samples * (4 * REACH + 4 + 8) + PRIOR.nbytes
+        return LEVELS * self._config.samples * (4 * REACH + 4 + 8) + PRIOR.nbytes
 
     def clear(self) -> None:
         """Forget all texts that are not on the disk, and what was learned from them."""

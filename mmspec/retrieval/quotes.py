@@ -63,7 +63,9 @@ class Quotes(NamedTuple):
             return None
         rows = np.empty((samples * LEVELS, reach), np.int32)
         lengths, weights = np.empty(len(rows), np.int32), np.empty(len(rows))
-        levels, matches, filled, heard = [], [], 0, 0
+        levels: list[tuple[int, int]] = []
+        matches: list[int] = []
+        filled = heard = 0
         for length in (found[0][1][0], *(one for one in LADDER if one < found[0][1][0])):
             if length < least or len(levels) == LEVELS:
                 break
