@@ -1,13 +1,14 @@
 """The corpus drafter: what other texts said after the same words.
 
-REST (He et al. 2024) with a vote tree over the longest match, in corpora that were indexed before
-(``mmspec index build``) and, for tenants who are remembered, in their own finished texts. A
-tenant's texts are quoted to that tenant alone.
+REST (He et al. 2024) with a vote tree over the longest match and shorter ones, in corpora that were
+indexed before (``mmspec index build``) and, for tenants who are remembered, in their own finished
+texts. A tenant's texts are quoted to that tenant alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from mmspec.core.tree import TokenTree
 from mmspec.retrieval.ingest import Ingest, Memories
 from mmspec.retrieval.library import Public
 from mmspec.retrieval.memory import Limits
-from mmspec.retrieval.quotes import Quotes, warm
+from mmspec.retrieval.quotes import LEVELS, Quotes, warm
 from mmspec.retrieval.segment import identity_of
 from mmspec.retrieval.votes import PRIOR, grow, learn
 
@@ -44,12 +45,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # of its API key, in hexadecimal, and "" where it asks for no key.
     remember: bool | tuple[str, ...] = False
     documents: bool = False  # whether what their prompts share (a document) is kept as well
+    prompts: bool = False  # whether their whole prompts are
     store: str | None = None  # folder for what is remembered; None: memory alone
     quota_bytes: int = 64 << 20  # of what is remembered of one tenant
     seal_tokens: int = 1 << 16  # tokens in memory from which they go to the store
     tenants: int = 64  # memories open at a time
     max_match: int = 32  # tokens of context that are looked for
-    min_match: int = 2  # shortest match that is quoted
+    min_match: int = 1  # shortest match that is quoted
     samples: int = 64  # occurrences that vote
     floor: float = 0.02  # least chance of acceptance for which a guess gets a row
 
@@ -66,15 +68,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 @dataclass(slots=True)
 class _Reader:
-    """One text being written: how far it is trusted to say what others said.
+    """One text being written.
 
     Attributes:
-        trust: float64 [10], see ``votes``.
+        trust: float64 [T, 10], its tenant's, see ``votes``.
         said: what was found at the place ``at``, until what came there is known.
     """
 
     sequence: Sequence
-    trust: np.ndarray = field(default_factory=PRIOR.copy)
+    trust: np.ndarray
     said: Quotes | None = None
     at: int = 0
 
@@ -96,6 +98,7 @@ class Corpus:
         self._memories = Memories(identity, self._bars, limits, store, config.tenants)
         self.ingest = Ingest(self._memories)
         self._readers: dict[str, _Reader] = {}
+        self._trust: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def declines(self, request: Request) -> str | None:
         """There may be nothing to quote for a tenant."""
@@ -112,10 +115,8 @@ class Corpus:
         """Compare what was decided with what others said there."""
         for sequence in sequences:
             reader = self._reader(sequence)
-            said = reader.said
-            if said is not None and reader.at < len(sequence):
-                coming = sequence.tokens[reader.at :]
-                learn(said.rows, said.lengths, said.match, reader.trust, coming)
+            if reader.said is not None and reader.at < len(sequence):
+                learn(*reader.said, reader.trust, sequence.tokens[reader.at :])
                 reader.said = None
 
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
@@ -134,8 +135,9 @@ class Corpus:
         tenant, prompt = sequence.request.tenant, sequence.prompt
         if reason not in WELL or not self._remembers(tenant):
             return
-        if self._config.documents and prompt.shared:
-            self.ingest.put(tenant, prompt.ids[: prompt.shared])
+        kept = len(prompt.ids) if self._config.prompts else prompt.shared
+        if kept and (self._config.documents or self._config.prompts):
+            self.ingest.put(tenant, prompt.ids[:kept])
         self.ingest.put(tenant, sequence.output)
 
     def forget(self, id: str) -> None:
@@ -144,12 +146,13 @@ class Corpus:
 
     def room(self, tokens: int) -> int:
         """Bytes of what was found at one place, and of what it is trusted."""
-        return self._config.samples * (4 * REACH + 4 + 8) + PRIOR.nbytes
+        return LEVELS * self._config.samples * (4 * REACH + 4 + 8) + PRIOR.nbytes
 
     def clear(self) -> None:
-        """Forget all texts that are not on the disk."""
+        """Forget all texts that are not on the disk, and what was learned from them."""
         self.ingest.settle()
         self._memories.clear()
+        self._trust.clear()
 
     def _remembers(self, tenant: str) -> bool:
         whose = self._config.remember
@@ -163,8 +166,17 @@ class Corpus:
     def _reader(self, sequence: Sequence) -> _Reader:
         reader = self._readers.get(sequence.id)
         if reader is None or reader.sequence is not sequence:  # an id used again is another text
-            reader = self._readers[sequence.id] = _Reader(sequence)
+            trust = self._trusted(sequence.request.tenant)
+            reader = self._readers[sequence.id] = _Reader(sequence, trust)
         return reader
+
+    def _trusted(self, tenant: str) -> np.ndarray:
+        """How far a tenant's texts go on as others did; learned by its requests alone."""
+        trust = self._trust.setdefault(tenant, PRIOR.copy())
+        self._trust.move_to_end(tenant)
+        if len(self._trust) > self._config.tenants:
+            self._trust.popitem(last=False)
+        return trust
 
     def _guess(self, sequence: Sequence, budget: Budget, segments: list[Segment]) -> TokenTree:
         reader, config = self._reader(sequence), self._config

@@ -110,6 +110,22 @@ def longest(
 
 
 @njit(cache=True, nogil=True)
+def occurring(
+    tokens: np.ndarray,
+    order: np.ndarray,
+    buckets: np.ndarray,
+    context: np.ndarray,
+    length: int,
+) -> tuple[int, int, int]:
+    """Where the last ``length`` > 0 tokens of ``context`` occur, told as ``longest`` does."""
+    count, start = min(len(order), len(tokens)), len(context) - length
+    low, high = _range(buckets, context[start], count)
+    first = _bound(tokens, order, context, start, low, high, 0)
+    end = _bound(tokens, order, context, start, first, high, 1)
+    return (length, first, end) if end > first else (0, 0, 0)
+
+
+@njit(cache=True, nogil=True)
 def _text_of(starts: np.ndarray, place: int) -> int:
     """Which text a place is in."""
     low, high = 0, len(starts) - 1

@@ -160,6 +160,35 @@ def test_prompts_are_remembered_only_as_far_as_they_are_documents_and_wanted():
         assert (len(ask(drafter, "", [*before, *document[:4]])) > 1) == kept
 
 
+def test_whole_prompts_are_remembered_where_that_is_wanted():
+    for wanted in (False, True):
+        drafter = build(Config(remember=True, prompts=wanted), FACTS)
+        finished(drafter, "", [*range(3, 19), *[25, 26, 27] * 6])
+        assert (len(ask(drafter, "", [*range(3, 9)])) > 1) == wanted
+        assert len(ask(drafter, "another", [*range(3, 9)])) == 1
+
+
+def test_what_one_request_taught_of_trust_serves_its_tenants_next_and_nobody_else(tmp_path):
+    drafter = build(Config(paths=(index(tmp_path, [[*range(3, 20)] * 9], FACTS),)), FACTS)
+
+    def score(tenant):
+        asked = Sequence(Request("s", Prompt(np.arange(3, 9)), tenant=tenant), 0, 0)
+        told = drafter.draft([asked], [Budget(8, 7)])[0]
+        drafter.forget("s")
+        return told.scores[1]
+
+    before = score("one")
+    text = Sequence(Request("t", Prompt(np.arange(3, 9)), tenant="one"), 0, 0)
+    drafter.draft([text], [Budget(8, 7)])
+    text.extend(np.array([20]))  # not what the corpus said
+    drafter.observe([text], observation([text.tokens], [text.tokens[:0]], Markov()))
+    drafter.forget("t")
+    assert score("one") < before
+    assert score("another") == before
+    drafter.clear()
+    assert score("one") == before
+
+
 def test_a_request_that_asked_for_no_speculation_is_not_remembered(model):
     drafter = build(Config(remember=True), model.facts)
     serving = engine(model, {ADDRESS: drafter})

@@ -14,7 +14,7 @@ from retrieval.shelves import KNOWN, WIDE, in_memory, occurrences
 
 from mmspec.retrieval.memtable import Memtable
 from mmspec.retrieval.quotes import Quotes
-from mmspec.retrieval.segment_search import longest, sample, tail
+from mmspec.retrieval.segment_search import longest, occurring, sample, tail
 from mmspec.retrieval.segment_sort import bucket_starts, suffix_array
 
 IDS = st.sampled_from([0, 1, 2, 3, 49])
@@ -115,8 +115,8 @@ def test_a_corpus_of_one_token_and_one_of_one_token_repeated():
         assert Quotes.find([one], frozen([5]), BARS, (8, 1, 4, 4)) is None
         many = make([[5] * 3000])
         said = Quotes.find([many], frozen([5] * 40), BARS, (8, 1, 64, 24))
-        assert said.match == 8
-        assert len(said.rows) == 64
+        assert said.matches[0] == 8
+        assert said.levels[0].tolist() == [0, 64]
         assert set(said.rows[said.lengths == 24].flat) == {5}
 
 
@@ -132,13 +132,37 @@ def test_several_segments_vote_by_how_often_each_saw_it():
     """The longest match anywhere counts; what ties is drawn together, sorted, weighed."""
     near, far = in_memory([[1, 2, 7]] * 9), in_memory([[1, 2, 6], [4, 1, 2, 5]])
     both = Quotes.find([near, far], frozen([1, 2]), BARS, (8, 1, 4, 24))
-    assert both.match == 2
+    assert both.matches.tolist() == [2]
     assert both.rows[:, 0].tolist() == [5, 6, 7, 7]
     assert both.weights.tolist() == [1, 1, 4.5, 4.5]
-    longer = Quotes.find([near, far], frozen([4, 1, 2]), BARS, (8, 1, 4, 24))
-    assert (longer.match, longer.rows[:, 0].tolist()) == (3, [5])
+    longer = Quotes.find([near, far], frozen([4, 1, 2]), BARS, (8, 3, 4, 24))
+    assert (longer.matches.tolist(), longer.rows[:, 0].tolist()) == ([3], [5])
     assert near.used[0] == 1
     assert far.used[0] == 2
+
+
+def test_shorter_matches_speak_after_the_longest_where_they_know_more():
+    one = in_memory([[8, 4, 1, 2, 5], [4, 1, 2, 5], [1, 2, 6], [2, 7]])
+    said = Quotes.find([one], frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24))
+    assert said.matches.tolist() == [4, 3, 2, 1]
+    told = [said.rows[first:end, 0].tolist() for first, end in said.levels]
+    assert told == [[5], [5, 5], [5, 5, 6], [5, 5, 6, 7]]
+    near = Quotes.find([one], frozen([9, 4, 1, 2]), BARS, (8, 2, 8, 24))
+    assert near.matches.tolist() == [3, 2]
+    twice = in_memory([[8, 4, 1, 2, 5]])
+    assert Quotes.find([twice], frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24)).matches.tolist() == [4]
+
+
+@given(TEXTS, st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=6), st.integers(1, 6))
+def test_occurrences_of_one_length_are_all_there_are(texts, context, length):
+    length = min(length, len(context))
+    had = len(occurrences(texts, context[-length:]))
+    for make in (in_memory, remembered):
+        one = make(texts)
+        given_ = one.tokens, one.order, one.buckets, frozen(context)
+        found, first, end = occurring(*given_, length)
+        assert end - first == had
+        assert found == (length if had else 0)
 
 
 @given(st.lists(st.sampled_from([1, 2, 3, 60]), max_size=9), st.integers(1, 9))
@@ -151,7 +175,7 @@ def test_no_match_reaches_over_what_is_barred(text, most):
 
 ROTTEN = """
 import numpy as np
-from mmspec.retrieval.segment_search import longest, sample
+from mmspec.retrieval.segment_search import longest, occurring, sample
 from mmspec.retrieval.votes import PRIOR, arrange, grow
 noise = np.random.default_rng(0)
 bars = np.array([50, 3])
@@ -177,7 +201,11 @@ for _ in range(400):
         if filled:
             found += 1
             arrange(rows, lengths, np.ones(filled))
-            grow(rows, lengths, np.ones(filled), match[0], PRIOR.copy(), bars[:0], (1, 9, 4, 0.01))
+            levels, matches = np.array([[0, filled]], np.int32), np.array(match[:1], np.int32)
+            said = rows, lengths, np.ones(filled), levels, matches
+            grow(*said, PRIOR.copy(), bars[:0], (1, 9, 4, 0.01))
+        short = occurring(tokens, order.astype(np.int32), buckets.astype(np.int32), context, 1)
+        assert 0 <= short[1] <= short[2] <= count
 assert found > 20, found
 """
 
