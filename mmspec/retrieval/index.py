@@ -195,8 +195,12 @@ def _merge(options: argparse.Namespace, console: Console) -> None:
     before = len(read_manifest(options.folder).segments)
     with console.status("merging"):
         merged = shelf.merge(options.segment_tokens, everything=True)
+        swept = shelf.sweep()  # what was dropped leaves the disk, however large its segment
     after = len(read_manifest(options.folder).segments)
-    _say(console, f"{before} segments became {after}" if merged else "nothing to merge")
+    if merged or not swept:
+        _say(console, f"{before} segments became {after}" if merged else "nothing to merge")
+    if swept:
+        _say(console, f"{swept} segments written anew without their dropped texts")
 
 
 def _drop(options: argparse.Namespace, console: Console) -> None:

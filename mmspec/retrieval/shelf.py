@@ -6,7 +6,7 @@ next looks (``refresh``).
 
 Small segments are merged eight at a time into one of the next level, as log-structured stores do
 (O'Neil et al. 1996), so there are few to search. A text that shall no longer be said is marked in
-the manifest at once and is gone from the disk with the next merge.
+the manifest at once and is gone from the disk with its segment's next merge, or with ``sweep``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mmspec.retrieval.segment_file import SUFFIX, mount, read_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Sequence as ListOf
     from pathlib import Path
 
     from mmspec.retrieval.segment import Identity, Segment
@@ -101,14 +102,30 @@ class Shelf:
         """
         self.refresh()
         chosen = pick(read_manifest(self.folder), most, everything)
+        return bool(chosen) and self._rewrite(chosen, max(entry.level for entry in chosen) + 1)
+
+    def sweep(self) -> int:
+        """Write every segment with dead texts anew, however large, so that they leave the disk.
+
+        Returns:
+            How many were.
+
+        Raises:
+            CorpusError: a segment cannot be read, or the new one not written.
+        """
+        self.refresh()
+        marked = [entry for entry in read_manifest(self.folder).segments if entry.dead]
+        return sum(self._rewrite([entry], entry.level) for entry in marked)
+
+    def _rewrite(self, chosen: ListOf[Entry], level: int) -> bool:
+        """Put one segment of what is still said in the place of some; False: they have changed."""
         segments = {one.name: one for one in self.mounted}
-        if not chosen or any(entry.name not in segments for entry in chosen):
+        if any(entry.name not in segments for entry in chosen):
             return False
         with Draft(self.folder, self.identity, self.owner) as draft:
             for entry in chosen:
                 _copy(self.folder / entry.name, segments[entry.name], draft)
             if draft.tokens:
-                level = max(entry.level for entry in chosen) + 1
                 return self._publish(draft, level, tuple(chosen))
         self.drop(tuple(entry.name for entry in chosen))
         return True

@@ -241,6 +241,20 @@ def test_merging_drops_the_dead_and_keeps_the_rest(tmp_path):
     assert not list(tmp_path.glob("*.mmsa"))
 
 
+def test_sweeping_takes_the_dead_off_the_disk_however_large_their_segment(tmp_path):
+    made = shelf(tmp_path, TEXTS, [[8, 9]])
+    before = {path.name for path in tmp_path.glob("*.mmsa")}
+    marked = next(one.name for one in made.mounted if [8, 9] not in said([one]))
+    made.bury(marked, (0,))
+    assert not made.merge(1, everything=True)  # too large for that
+    assert made.sweep() == 1
+    assert sorted(said(made.mounted)) == [[1, 2, 5], [7], [8, 9]]
+    after = {path.name for path in tmp_path.glob("*.mmsa")}
+    assert before - after == {marked}
+    assert all(entry.dead == () for entry in read_manifest(tmp_path).segments)
+    assert made.sweep() == 0
+
+
 def test_which_segments_are_merged():
     def manifest(*levels, tokens=10):
         entries = [
