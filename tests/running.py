@@ -29,7 +29,7 @@ def engine(
     """A small engine whose prompts span several prefill chunks; nothing depends on time in it."""
     settings = {
         "chunk": CHUNK, "max_sequences": 4, "cache_bytes": 64 << 20, "prefix_cache": False,
-        "judge_rounds": 0,
+        "judge_rounds": 0, "enough": 4.0,
     }  # fmt: skip
     config = EngineConfig(**{**settings, **options})
     return Engine(target, config, drafters or {}, clock=clock)

@@ -38,7 +38,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_nodes: int = 16  # nodes of one verified tree, root included
     max_depth: int = 16
     tree_rows: int = 64  # rows the trees of one step share; more sequences get smaller trees
-    enough: float = 4.0  # tokens promised by free guesses for which no model is asked to draft
+    # Tokens expected of free guesses from which no model is asked to draft; None: learned.
+    enough: float | None = None
     # How several drafters' guesses become one tree; see ``mmspec.core.fuse``.
     fusion: Literal["calibrated", "union", "rasd", "switch"] = "calibrated"
     judge_rounds: int = 64  # after so many it is measured whether a drafter pays; 0: never

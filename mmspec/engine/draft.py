@@ -53,7 +53,7 @@ class Panel:
     """
 
     def __init__(
-        self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float = math.inf,
+        self, drafters: Mapping[str, Drafter], vocabulary: int, enough: float | None = math.inf,
         cache: KVCache | None = None, router: Router | None = None,
         clock: Callable[[], float] = time.perf_counter, fuser: Fuser | None = None,
     ) -> None:  # fmt: skip
@@ -154,15 +154,15 @@ class Panel:
             if budgets[index].nodes > 1
         ]
         for source, address in self._speakers:
-            sated = self._enough if address in self._dear else math.inf
             speaks = [
                 one
                 for one in open_
                 if _may(address, one[1], one[2])
                 and not _silent(source, one[2])
                 and (
-                    sated == math.inf
-                    or self._fuser.expected(one[1], guesses[one[0]], budgets[one[0]]) < sated
+                    address not in self._dear
+                    or self._fuser.expected(one[1], guesses[one[0]], budgets[one[0]])
+                    < (self._fuser.enough(one[1]) if self._enough is None else self._enough)
                 )
             ]
             reminded = [self._remind(source, one, tally) for _, one, tally in speaks]

@@ -13,7 +13,7 @@ from mmspec.core.fuse import Fusion
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
-from mmspec.engine.fusing import TENANTS, Fuser
+from mmspec.engine.fusing import START, TENANTS, Fuser
 from mmspec.retrieval import recycling, suffix
 
 PROMPTS = {
@@ -86,4 +86,23 @@ def test_tenants_are_bounded_and_the_one_heard_from_last_stays():
         fuser.fuse(sequence(f"{number}"), TREES, Budget(4, 8))
         fuser.fuse(sequence("0"), TREES, Budget(4, 8))
     assert len(fuser._tenants) == TENANTS
-    assert "0" in fuser._tenants
+    assert ("0", False) in fuser._tenants
+
+
+def test_a_model_that_brings_little_is_asked_where_less_is_expected():
+    fuser = Fuser(Fusion("calibrated", models=0b1))
+    start = fuser.enough(sequence("A"))
+    assert start == pytest.approx(START)
+    for _ in range(30):  # rounds with the model keep nothing
+        tree = fuser.fuse(sequence("A"), TREES, Budget(16, 8))
+        fuser.learn(sequence("A"), tree, np.array([0]))
+    assert fuser.enough(sequence("A")) < 0.1
+    fuser.forget("a/0")
+    assert fuser.enough(sequence("A")) == pytest.approx(fuser.enough(sequence("A", "b")))
+    assert 0.1 < fuser.enough(sequence("A")) < start  # the tenant's next text begins lower
+    assert fuser.enough(sequence("B")) == start
+    quoted = [TREES[1]]  # rounds without the model say nothing of what it brings
+    before = fuser.enough(sequence("B"))
+    tree = fuser.fuse(sequence("B"), quoted, Budget(16, 8))
+    fuser.learn(sequence("B"), tree, np.array([0]))
+    assert fuser.enough(sequence("B")) == before
