@@ -15,6 +15,7 @@ import platform
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -260,7 +261,7 @@ def provenance(options: argparse.Namespace, family: str) -> dict[str, object]:
         "device": options.device,
         "torch": torch.__version__,
         "machine": platform.machine(),
-        "command": "evals/bench/skeleton.py",
+        "command": f"evals/bench/{Path(sys.argv[0]).name}",
     }
 
 

@@ -36,8 +36,8 @@ class Panel:
     """All drafters of an engine, each under its address.
 
     Those whose guesses cost a model's passes (``runs_model``) are not asked for a sequence for
-    which the others already promise ``enough`` tokens. Those that need ``keys`` get a view of
-    ``cache``, once.
+    which the others already promise ``enough`` tokens (None: as many as the fuser learns). Those
+    that need ``keys`` get a view of ``cache``, once.
 
     Whatever a drafter raises ends its part in the request that made it raise, with a reason in
     the report; the request itself, and everyone else, goes on. So does one for whose memory there

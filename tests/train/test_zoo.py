@@ -82,18 +82,12 @@ def test_the_feature_drafter_loads_strictly_and_is_nanos_own():
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
-def test_the_drafter_that_sees_loads_strictly_and_is_nanos_own():
-    folder = ZOO.parent / "nano-vispec"
-    network = load_seeing(folder)
-    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert told["training"]["fingerprint"] == fingerprint("nano")
-    assert told["tokenizer"] == tokenizer_digest("nano")
-    assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
-
-
-def test_the_drafter_for_long_prompts_loads_strictly_and_is_nanos_own():
-    folder = ZOO.parent / "nano-longspec"
-    network = load_far(folder)
+@pytest.mark.parametrize(
+    ("name", "load"), [("nano-vispec", load_seeing), ("nano-longspec", load_far)]
+)
+def test_a_trained_drafter_loads_strictly_and_is_nanos_own(name, load):
+    folder = ZOO.parent / name
+    network = load(folder)
     told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert told["training"]["fingerprint"] == fingerprint("nano")
     assert told["tokenizer"] == tokenizer_digest("nano")
