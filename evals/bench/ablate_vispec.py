@@ -9,26 +9,19 @@ change how a picture is seen start from a drafter that has been through a long p
 (``--blind`` steps, trained once), the blind arm among them; arms that change how the whole is
 trained start where the recipe does.
 
-Arms run one after another and are skipped when their folder is finished; several processes may
-share the arms of one work folder.
-
     python evals/bench/ablate_vispec.py --target nano --data runs/vispec/answers --steps 100 \
         --seeds 1 2 3 --work runs/ablate_vispec --out evals/results/vispec/ablations.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import subprocess
 import time
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
+from retrained import Change, as_here, changed, command_line, course, folder_of, once, table, write
 
 from mmspec.text.eagle_config import EagleConfig
 from mmspec.text.eagle_network import EagleNetwork
@@ -39,27 +32,30 @@ from mmspec.train.recipes.vispec import Recipe, train
 from mmspec.vision.vispec_checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 SEE, MIX = "sight", "mix"
 FULL: dict[str, object] = {
     "how": "resample", "tokens": 1, "glance": True, "keys": "both", "orders": 0,
 }  # fmt: skip
 BLIND: dict[str, object] = {"how": "none", "tokens": 0, "glance": False}
-SIGHTS: dict[str, dict[str, dict[str, object]]] = {
+SIGHTS: dict[str, Change] = {
     "1 token, glance, both keys": {},
     "blind: 0 tokens, no glance": {SEE: BLIND},
     "0 tokens": {SEE: {"how": "none", "tokens": 0}},
     "no glance": {SEE: {"glance": False}},
     "4 tokens": {SEE: {"tokens": 4}},
     "16 tokens": {SEE: {"tokens": 16}},
+    "64 tokens": {SEE: {"tokens": 64}},
     "all tokens, projected (MSD)": {SEE: {"how": "keep", "tokens": 0, "glance": False}},
     "16 latents (FLASH)": {SEE: {"how": "latent", "tokens": 16, "glance": False}},
     "keys: embeddings": {SEE: {"keys": "embeds"}},
     "keys: features": {SEE: {"keys": "features"}},
     "positions compacted": {SEE: {"compact": True}},
 }
-WHOLES: dict[str, dict[str, dict[str, object]]] = {
+WHOLES: dict[str, Change] = {
     "nothing changed": {},
     "features of the last watched layer": {},
     "short answers in training": {},
@@ -75,16 +71,11 @@ ARMS = SIGHTS | WHOLES
 SHORT = 40  # tokens of a short answer
 
 
-def changed(base: Recipe, change: dict[str, dict[str, object]], seed: int, steps: int) -> Recipe:
+def altered(base: Recipe, change: Change, seed: int, steps: int) -> Recipe:
     """The base recipe, with all of sight, and one arm's changes."""
-    told = msgspec.to_builtins(base)
-    told[SEE] |= FULL  # the shipped recipe leaves out what did not pay
-    for part, values in change.items():
-        told[part] |= values
-    told["seed"], told["mix"]["depth"] = seed, base.mix.depth or base.mix.unroll
-    told["reading"]["seed"] = seed
-    told["course"] |= {"steps": steps, "trial": steps, "save": steps}
-    return msgspec.convert(told, Recipe)
+    full: Change = {SEE: FULL, MIX: {"depth": base.mix.depth or base.mix.unroll}}
+    told = course(changed(msgspec.to_builtins(base), full), seed, steps)
+    return msgspec.convert(changed(told, change), Recipe)
 
 
 def last_layer(begun: EagleNetwork) -> EagleNetwork:
@@ -97,18 +88,16 @@ def last_layer(begun: EagleNetwork) -> EagleNetwork:
     return network
 
 
-def arm(name: str, recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
+def learned(name: str, recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
     """Train one arm with one seed, or read what it measured before."""
-    letters = "".join(c if c.isalnum() else "-" for c in name)
-    folder = options.work / f"{letters}-{recipe.seed}"
-    done, begun = folder / "measured.json", folder / "begun"
-    if done.exists():
-        return json.loads(done.read_text(encoding="utf-8"))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        begun.touch(exist_ok=False)
-    except FileExistsError:  # another process has it
-        return {}
+    folder = folder_of(options.work, name, recipe.seed)
+    return once(folder, partial(taught, name, recipe, folder, options))
+
+
+def taught(
+    name: str, recipe: Recipe, folder: Path, options: argparse.Namespace
+) -> Mapping[str, float]:
+    """Train one arm: the last trial's numbers."""
     start, answers = vispec.text_stage, vispec.begin
     if name in SIGHTS:
         vispec.text_stage = lambda *_: blinded(options)
@@ -116,15 +105,10 @@ def arm(name: str, recipe: Recipe, options: argparse.Namespace) -> dict[str, Any
         vispec.text_stage = lambda *given: last_layer(start(*given))
     if name.startswith("short answers"):
         vispec.begin = shortened(answers, recipe.reading.held_out)
-    began = time.monotonic()
     try:
-        asked = Asked(options.target, folder, "cpu", None, options.data)
-        trial = dict(train(recipe, asked))
+        return train(recipe, Asked(options.target, folder, options.device, None, options.data))
     finally:
         vispec.text_stage, vispec.begin = start, answers
-    told = {"trial": trial, "seconds": time.monotonic() - began}
-    done.write_text(json.dumps(told), encoding="utf-8")
-    return told
 
 
 def blinded(options: argparse.Namespace) -> EagleNetwork:
@@ -148,8 +132,8 @@ def go_blind(base: Recipe, options: argparse.Namespace) -> None:
         while not done.exists():
             time.sleep(5)
         return
-    recipe = changed(base, {SEE: BLIND}, base.seed, options.blind)
-    train(recipe, Asked(options.target, folder, "cpu", None, options.data))
+    recipe = altered(base, {SEE: BLIND}, base.seed, options.blind)
+    train(recipe, Asked(options.target, folder, options.device, None, options.data))
     done.touch()
 
 
@@ -168,56 +152,23 @@ def shortened(begin: Callable[..., Any], held_out: int) -> Callable[..., Any]:
     return begun
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, object]:
-    """Mean and sample deviation over seeds."""
-    told: dict[str, object] = {"seeds": len(runs)}
-    for name in ("held_out_tau", "held_out_overlap"):
-        values = [run["trial"][name] for run in runs]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        told[name] = {"mean": statistics.fmean(values), "sd": spread, "each": values}
-    return told
-
-
 def main() -> None:
     """Run the arms that are asked for and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--target", default="nano")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--steps", type=int, default=100)
+    parser = command_line(__doc__, ARMS, "runs/ablate_vispec")
     parser.add_argument("--blind", type=int, default=800, help="steps of the start without eyes")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
-    parser.add_argument("--work", type=Path, default=Path("runs/ablate_vispec"))
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = read(Recipe, "vispec.toml", options.config)
-    asked = ["git", "rev-parse", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    base = msgspec.structs.replace(base, mix=as_here(base.mix, options.device))
     if any(name in SIGHTS for name in options.arms):
         go_blind(base, options)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for seed in options.seeds:
-        for name in options.arms:
-            told = arm(name, changed(base, ARMS[name], seed, options.steps), options)
-            if told:
-                found.setdefault(name, []).append(told)
-                shown = {k: round(v, 3) for k, v in told["trial"].items() if "/" not in k}
-                print(f"{name:36} {seed} {shown}", flush=True)
-    if options.out:
-        result = {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit,
-            "command": "evals/bench/ablate_vispec.py",
-            "target": options.target,
-            "steps": options.steps,
-            "blind_steps": options.blind,
-            "recipe": msgspec.to_builtins(base),
-            "arms": {n: {"change": ARMS[n]} | summary(runs) for n, runs in found.items()},
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    def run(name: str, seed: int) -> dict[str, Any]:
+        return learned(name, altered(base, ARMS[name], seed, options.steps), options)
+
+    told = table(ARMS, options, run, ("held_out_tau", "held_out_overlap"))
+    about = {"blind_steps": options.blind, "arms": told}
+    write(options, "evals/bench/ablate_vispec.py", base, about)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class _Fit:
         """The map, [m, n]."""
         assert self._xx is not None
         assert self._xy is not None
-        ridge = RIDGE * self._xx.diagonal().mean() * torch.eye(len(self._xx))
+        ridge = RIDGE * self._xx.diagonal().mean() * torch.eye(len(self._xx)).to(self._xx)
         return torch.linalg.solve(self._xx + ridge, self._xy).T
 
 
@@ -135,7 +135,7 @@ def fit_reading(
         attention.q_proj.register_forward_hook(lambda _m, _i, out: seen.update(asked=out)),
         attention.o_proj.register_forward_pre_hook(lambda _m, given: seen.update(read=given[0])),
     ]
-    places = None if kept is None else _places(kept, target.config.vocab_size)
+    places = None if kept is None else _places(kept, target.config.vocab_size).to(target.device)
     head = network.head.weight if network.head is not None else target.model.lm_head.weight
     for rows in batches:
         captured = target.read(rows)
