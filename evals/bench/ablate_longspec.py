@@ -115,7 +115,7 @@ def tried(
 ) -> Mapping[str, float]:
     """Chains of ``DEPTH`` drafts along held-out answers, nothing standing in for other texts."""
     config = network.config
-    target = FrozenTarget(load_model(asked.model), config.features or (0,), keys=config.reads)
+    target = FrozenTarget(load_model(asked.model), config.features, keys=config.reads)
     network.lend(target.embed, target.logits, target.norm)
     kept = None if config.draft_vocabulary is None else network.target_ids().to(target.device)
     plan = msgspec.structs.replace(

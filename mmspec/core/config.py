@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from mmspec.core.errors import ConfigError
 
@@ -34,6 +35,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cache_bytes: int = 4 << 30  # address space for keys and values; touched pages alone cost memory
     drafter_bytes: int = 4 << 30  # what drafters may hold of all sequences in flight, besides
     step_tokens: int = 512  # rows of one step: tree nodes and prefill tokens together
+    # Of the time, that reading a long prompt (more than step_tokens) may take while others stream.
+    prefill_share: Annotated[float, Meta(gt=0, le=1)] = 0.45
     chunk: int = 256  # prefill grid; bits of a prompt's keys depend on it, so it never varies
     max_nodes: int = 16  # nodes of one verified tree, root included
     max_depth: int = 16

@@ -132,12 +132,14 @@ class Engine:
             plan = self.scheduler.plan()
         for sequence, stop in plan.chunks:
             told += self._prefill(sequence, stop)
+        read = time.perf_counter()
         going = [one for one in plan.decoding if self._flights[one.id].remaining > 0]
         told += [self._tell(one, "length") for one in plan.decoding if one not in going]
         if going:
             told += self._decode(going, timed=not plan.chunks)
-        self._stats.steps += 1
-        self._stats.step_seconds += time.perf_counter() - began
+        ended = time.perf_counter()
+        self.scheduler.pace.spent(read - began, ended - read if going else 0.0)
+        self._stats.step(ended - began)
         return told
 
     def close(self) -> None:
@@ -149,10 +151,8 @@ class Engine:
     def stats(self) -> EngineStats:
         """The running totals, with the gauges read now."""
         stats = self._stats
-        stats.running, stats.waiting = len(self.scheduler.running), len(self.scheduler.waiting)
-        stats.cache_slots, stats.cache_used = self.cache.slots, self.cache.used
         stats.draft_seconds, stats.drafter_bytes = self.drafting.seconds, self.panel.held
-        stats.see(self.encoder)
+        stats.see(self.scheduler, self.cache, self.encoder)
         return stats
 
     def reset(self) -> None:

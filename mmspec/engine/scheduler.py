@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmspec.core.errors import CacheFullError, OverloadedError
+from mmspec.engine.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,6 +45,7 @@ class Scheduler:
         self._ready, self._heard = ready, heard
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self.pace = Pace(config.prefill_share)
 
     def add(self, sequences: list[Sequence]) -> None:
         """Queue the choices of one request.
@@ -56,7 +58,10 @@ class Scheduler:
         self.waiting.extend(sequences)
 
     def plan(self) -> Plan:
-        """Admit who fits, then share out the rows of one step."""
+        """Admit who fits, then share out the rows of one step.
+
+        A prompt that takes several steps waits while reading owes time to those who stream.
+        """
         self._admit_waiting()
         decoding = [one for one in self.running if one.pending == 1 and self._heard(one)]
         rows = self._config.step_tokens - len(decoding)
@@ -64,8 +69,10 @@ class Scheduler:
         for sequence in self.running:
             if sequence.pending == 1 or not self._ready(sequence.id):
                 continue
+            if decoding and sequence.pending > self._config.step_tokens and not self.pace.due:
+                continue
             stop = self._chunk_end(sequence)
-            # One chunk a step always runs, so that prefill cannot starve.
+            # The first chunk always runs, so that prefill cannot starve.
             if chunks and stop - sequence.cached > rows:
                 break
             rows -= stop - sequence.cached

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mmspec.core.tree import TokenTree
+    from mmspec.engine.scheduler import Scheduler
     from mmspec.engine.trial import Trial
+    from mmspec.model.cache import KVCache
     from mmspec.model.encoder import Encoder
 
 
@@ -47,6 +49,11 @@ class EngineStats(msgspec.Struct, kw_only=True):
     draft_seconds: float = 0.0  # drafters drafting and observing, fusing included
     accepted_at: list[int] = []  # [k]: passes that kept at least k + 1 drafted tokens
 
+    def step(self, seconds: float) -> None:
+        """One step of the engine."""
+        self.steps += 1
+        self.step_seconds += seconds
+
     def count(self, proposed: int, accepted: int) -> None:
         """One target pass over a tree of ``proposed`` drafted nodes, ``accepted`` of them kept."""
         self.passes += 1
@@ -63,8 +70,10 @@ class EngineStats(msgspec.Struct, kw_only=True):
         """Choices that were admitted by a route."""
         self.routed[route] = self.routed.get(route, 0) + choices
 
-    def see(self, encoder: Encoder) -> None:
-        """Read the gauges of pictures."""
+    def see(self, scheduler: Scheduler, cache: KVCache, encoder: Encoder) -> None:
+        """Read the gauges."""
+        self.running, self.waiting = len(scheduler.running), len(scheduler.waiting)
+        self.cache_slots, self.cache_used = cache.slots, cache.used
         self.vision_seconds = encoder.seconds
         self.picture_hits, self.picture_misses = encoder.hits, encoder.misses
         self.picture_bytes = encoder.bytes
