@@ -25,24 +25,45 @@ def projected_speedup(
     return tau * t1 / (t_verify + t_draft + overhead)
 
 
-def projections(told: Told, name: str, taus: dict[str, float], width: int) -> Told:
+def level_cost(whole: Told, depths: tuple[int, ...], step: Told | None) -> Told:
+    """What one level of a drafter's trees costs; nothing where the deadline cut a depth off.
+
+    Args:
+        whole: timings of whole drafts by depth. step: the target's, of a tree of one node.
+    """
+    if not all(f"depth {depth}" in whole for depth in depths):
+        return {}
+    first, last = depths[0], depths[-1]
+    span = whole[f"depth {last}"]["ms"] - whole[f"depth {first}"]["ms"]
+    told: Told = {"level_ms": span / (last - first)}
+    share = {} if step is None else {"level_share_of_step": told["level_ms"] / step_ms(step)}
+    return told | share
+
+
+def projections(
+    told: Told, name: str, taus: dict[str, float], width: int,
+    nodes: tuple[int, ...] = NODES, depths: tuple[int, ...] = DEPTHS,
+) -> Told:  # fmt: skip
     """Of one drafter, by tau and by the trees measured; none where the deadline cut a part off.
 
     A tau that a depth cannot reach (all its levels and the bonus token) has no row there.
+
+    Args:
+        nodes, depths: of the trees that were measured.
     """
     draft, settle, target = told["draft"][name], told["settle"], told["target"]
     whole = draft[f"width {width}"]
     if settle is None or target["1"] is None or whole.get("level_ms", 0.0) <= 0.0:
         return {}  # a level that takes no time is noise
     overhead, t1 = settle["commit"]["ms"] + settle[name]["ms"], step_ms(target["1"])
-    sizes = [nodes for nodes in NODES if target[str(nodes)] is not None]
+    sizes = [size for size in nodes if target[str(size)] is not None]
     rows: Told = {source: {} for source in taus}
     for source, tau in taus.items():
-        for nodes, depth in itertools.product(sizes, DEPTHS):
+        for size, depth in itertools.product(sizes, depths):
             if tau > depth + 1:
                 continue
-            project = partial(projected_speedup, tau, t1, step_ms(target[str(nodes)]))
-            rows[source][f"{nodes} nodes, depth {depth}"] = {
+            project = partial(projected_speedup, tau, t1, step_ms(target[str(size)]))
+            rows[source][f"{size} nodes, depth {depth}"] = {
                 "projected_speedup": project(depth * whole["level_ms"], overhead),
                 "projected_speedup_whole_draft": project(whole[f"depth {depth}"]["ms"], overhead),
             }

@@ -27,16 +27,16 @@ told otherwise, at the ``near-tie`` level (``bitwise`` groups the rows of a step
 
 from __future__ import annotations
 
-import argparse
 import gc
-import platform
 import time
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
+from shapes_cli import about, common_options
+from shapes_scene import ANSWER, PATH
 from skeleton import provenance
 from vlm_drafters import level_bytes, random_drafters
 from vlm_meter import Meter, floors, medians, write
@@ -48,11 +48,14 @@ from vlm_projection import (
     NODES,
     PUBLISHED,
     Told,
+    level_cost,
     projections,
     show,
-    step_ms,
 )
-from vlm_scene import ANSWER, PATH, Scene
+from vlm_scene import Scene
+
+if TYPE_CHECKING:
+    import argparse
 
 WIDTHS = (1, 4, 8)
 
@@ -86,13 +89,7 @@ def draft_costs(scene: Scene, meter: Meter, told: Told, name: str, batch: int, a
             timing = meter.measure(f"{at}, {name}, draft {width} wide {depth} deep", run)
             if timing is not None:
                 whole[f"depth {depth}"] = timing["draft"]
-        if len(whole) == len(DEPTHS):
-            first, last = DEPTHS[0], DEPTHS[-1]
-            span = whole[f"depth {last}"]["ms"] - whole[f"depth {first}"]["ms"]
-            whole["level_ms"] = span / (last - first)
-            if told["target"]["1"] is not None:
-                whole["level_share_of_step"] = whole["level_ms"] / step_ms(told["target"]["1"])
-        mine[f"width {width}"] = whole
+        mine[f"width {width}"] = whole | level_cost(whole, DEPTHS, told["target"]["1"])
 
 
 def decoding_costs(
@@ -166,50 +163,15 @@ def bench(name: str, options: argparse.Namespace, until: float) -> None:
     print(f"{name}: {result['seconds']:.0f} s, {len(meter.left_out)} left out; {path}", flush=True)
 
 
-def about(options: argparse.Namespace, device: torch.device) -> Told:
-    """What provenance says besides: the command, the device's name, versions, the seed."""
-    wanted = {"transformers", "triton", "numpy", "numba"}
-    told: Told = {
-        "command": "evals/bench/vlm_shapes.py",
-        "device_name": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "seed": options.seed,
-        "weights": "random",
-        "versions": {one.name: one.version for one in distributions() if one.name in wanted},
-    }
-    if device.type == "cuda":
-        told["device_name"] = torch.cuda.get_device_name(device)
-        told["cuda"] = torch.version.cuda
-    # A copy of the tree without its history cannot say which commit it is.
-    return told | ({"commit": options.commit} if options.commit else {})
-
-
-def named_tau(text: str) -> tuple[str, float]:
-    """NAME=VALUE of the command line."""
-    name, _, value = text.rpartition("=")
-    return name, float(value)
-
-
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = common_options(
+        __doc__.partition("\n")[0], seconds=320.0, limit=0.8, out=Path("evals/results/vispec")
+    )
     parser.add_argument("--models", nargs="+", choices=list(PLANS), default=list(PLANS))
-    parser.add_argument("--tiny", action="store_true", help="small shapes, to try the script")
-    cuda = torch.cuda.is_available()
-    parser.add_argument("--device", default="cuda" if cuda else "cpu")
-    parser.add_argument("--contexts", nargs="+", type=int)
     parser.add_argument("--batches", nargs="+", type=int)
     parser.add_argument("--chunk", type=int, default=256, help="tokens of a prefill pass")
-    parser.add_argument("--numerics", choices=["near-tie", "bitwise"], default="near-tie")
-    parser.add_argument("--tau", type=named_tau, action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--width", type=int, choices=WIDTHS, default=8, help="of projected drafts")
-    parser.add_argument("--repeats", type=int, help="of each measurement, at most 30")
-    parser.add_argument("--limit", type=float, default=0.8, help="seconds of each, about")
-    parser.add_argument("--seconds", type=float, default=320.0, help="of all, about")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commit", default="", help="what to say where git cannot")
-    parser.add_argument("--out", type=Path, default=Path("evals/results/vispec"))
     options = parser.parse_args()
     options.contexts = options.contexts or ([96, 160] if options.tiny else [1024, 4096])
     options.batches = options.batches or ([1, 2] if options.tiny else [1, 8])
