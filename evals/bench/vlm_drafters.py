@@ -54,10 +54,7 @@ def random_drafters(plan: Plan, target: Target, slots: int, seed: int) -> dict[s
             "vision.vispec, ours": VispecNetwork(ours),
         }
     for name, network in networks.items():
-        if network.config.draft_vocabulary is not None:
-            network.speak_only(torch.arange(plan.said, device=target.device))
-        network.lend(target.embed, target.logits, target.family.decoder.norm)
-        rows = EagleRows(network, target.dtype, target.device)
+        rows = lent(network, target)
         if isinstance(network, VispecNetwork):
             made[name] = Vispec(vispec.Config(**settings), target.facts, rows)
         else:
@@ -65,6 +62,14 @@ def random_drafters(plan: Plan, target: Target, slots: int, seed: int) -> dict[s
         # Random weights find everything unlikely; every depth is to be reached all the same.
         made[name].rules.floor = np.float32(-np.inf)
     return made
+
+
+def lent(network: EagleNetwork, target: Target) -> EagleRows:
+    """A network with what it shares with its target; it speaks the first of the target's ids."""
+    if network.config.draft_vocabulary is not None:
+        network.speak_only(torch.arange(network.config.draft_vocabulary, device=target.device))
+    network.lend(target.embed, target.logits, target.family.decoder.norm)
+    return EagleRows(network, target.dtype, target.device)
 
 
 def widen(drafter: Eagle, width: int) -> None:

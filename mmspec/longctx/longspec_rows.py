@@ -20,6 +20,7 @@ from mmspec_kernels.layout import TreeLayout
 from mmspec_kernels.rows import add_norm, gated, rotate_store
 from mmspec_kernels.stored import arithmetic, stored
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmspec.longctx.longspec_compiled import turn_queries
 from mmspec.longctx.words import Words, in_groups, packed
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mmspec.model.packed import PackedLinear
     from mmspec.model.turning import Turning
 
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
@@ -269,12 +271,7 @@ class LongspecRows:
         told = torch.zeros_like(asked)
         for stored_far, first, last in far:
             if stored_far.shape[2]:
-                keys, values = stored_far[:, None]
-                part = asked[:, first:last].transpose(1, 2)
-                out = nn.functional.scaled_dot_product_attention(
-                    part, keys, values, enable_gqa=True
-                )
-                told[:, first:last] = out.transpose(1, 2)
+                told[0, first:last] = _seen(asked[0, first:last], stored_far)
         said = network.finish(stream, told)[0]
         return Said(said, network.norm(said))
 
@@ -285,3 +282,17 @@ class LongspecRows:
     def _linear(self, layer: PackedLinear, x: Tensor) -> Tensor:
         """[T, K] -> [T, N], in groups where that matters."""
         return in_groups(layer, x) if self.compiled else layer(x[None])[0]
+
+
+def _seen(asked: Tensor, stored_far: Tensor) -> Tensor:
+    """Attention of queries [T, heads, C] to keys and values [2, kv heads, n, C], [T, heads, C].
+
+    The queries of one key head are rows of one product, so that its keys are read once. cuDNN's
+    attention is left out: it makes a plan for every n, and n grows with every step.
+    """
+    kv_heads = stored_far.shape[1]
+    part = asked.unflatten(1, (kv_heads, -1)).transpose(0, 1).flatten(1, 2)[None]
+    keys, values = stored_far[:, None]
+    with sdpa_kernel(BACKENDS):
+        out = nn.functional.scaled_dot_product_attention(part, keys, values)
+    return out[0].unflatten(1, (len(asked), -1)).transpose(0, 1).flatten(1, 2)
