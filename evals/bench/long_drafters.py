@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from mmspec.train.eagle_shape import Shape, eagle_config
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
     from transformers import PretrainedConfig
 
@@ -63,25 +65,24 @@ class Drafted:
     constant: int = 0
 
 
-def random_drafters(
+def drafter_makers(
     target: Target, spec: PretrainedConfig, small: PretrainedConfig, slots: int, step_bytes: int,
     options: Namespace,
-) -> dict[str, Drafted]:  # fmt: skip
-    """By name, all of them.
+) -> dict[str, Callable[[], Drafted]]:  # fmt: skip
+    """By name, what makes each.
 
     Args:
         small: of the model that reads excerpts. slots: tokens of the longest text, and a tree's.
         step_bytes: of weights that the target's step reads.
     """
-    torch.manual_seed(options.seed + 1)
     near = self_window.Config(**EVER)
     paged = self_window.Config(**EVER, pages=PAGES)
     return {
-        "longctx.longspec": _longspec(target, spec),
-        "text.eagle": _eagle(target, spec, slots),
-        "longctx.self_window": _self_window(target, near, step_bytes),
-        f"longctx.self_window, {PAGES} pages": _self_window(target, paged, step_bytes),
-        "longctx.rapid": _rapid(target, small, options),
+        "longctx.longspec": partial(_longspec, target, spec),
+        "text.eagle": partial(_eagle, target, spec, slots),
+        "longctx.self_window": partial(_self_window, target, near, step_bytes),
+        f"longctx.self_window, {PAGES} pages": partial(_self_window, target, paged, step_bytes),
+        "longctx.rapid": partial(_rapid, target, small, options),
     }
 
 

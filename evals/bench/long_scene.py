@@ -100,12 +100,24 @@ class LongScene(Decoding):
         self.drafters[name].forget(self.sequence.id)
         self.grow(name, 1, self._drafted[name].shape, depth, lap)
 
+    def settle(self, batch: int, lap: Laps) -> None:
+        """As ever; and keys of the new tokens, where a drafter makes them when it drafts next."""
+        super().settle(batch, lap)
+        for name, drafter in self.drafters.items():
+            if isinstance(drafter, Longspec):
+                drafter._ready(self.sequence)
+                lap(name)
+
+    def drop(self, name: str) -> None:
+        """Go on without a drafter, as the engine does with one that raised."""
+        self.drafters.pop(name).forget(self.sequence.id)
+
     def close(self) -> None:
         """Give back what the drafters hold, and their views of the cache, whose room is needed."""
         super().close()
-        for drafter in self.drafters.values():
-            if isinstance(drafter, Longspec | SelfWindow):
-                drafter._keys = None
+        for one in self._drafted.values():
+            if isinstance(one.drafter, Longspec | SelfWindow):
+                one.drafter._keys = None
 
     def _commit(self, count: int) -> None:
         self.cache.commit(self.sequence.id, np.arange(count))

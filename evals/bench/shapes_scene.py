@@ -45,7 +45,8 @@ class Decoding:
         self, target: Target, drafters: Mapping[str, Drafter], sequences: ListOf[Sequence],
         cache: KVCache,
     ) -> None:  # fmt: skip
-        self.target, self.drafters, self.sequences, self.cache = target, drafters, sequences, cache
+        self.target, self.sequences, self.cache = target, sequences, cache
+        self.drafters = dict(drafters)
         self._grouped = target.numerics == "bitwise"
         self.needs = Needs()
         for drafter in drafters.values():
