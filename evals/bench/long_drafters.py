@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 SAID = 32_000  # ids that the feature drafter's own head scores, as EAGLE-3's for Llama-3.1
 PAGES = 16  # of 16 tokens, seen besides sinks and window
-EVER = {"floor": 0.0, "least": 0.0}  # nothing is too unlikely to be guessed, or to be gone on from
+EVER: dict[str, Any] = {
+    "floor": 0.0,
+    "least": 0.0,
+}  # nothing is too unlikely to be guessed, or to be gone on from
 
 
 @dataclass(frozen=True)

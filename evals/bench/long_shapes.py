@@ -36,9 +36,9 @@ from long_costs import Context, table
 from long_drafters import drafter_makers
 from long_models import llama_1b, llama_8b, random_target
 from long_scene import BEHIND, LongScene, fits
+from provenance import provenance
 from shapes_cli import about, common_options
 from shapes_scene import PATH
-from skeleton import provenance
 from vlm_meter import Meter, floors, write
 from vlm_projection import FORMULA, LABEL, Told
 

@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from cases import descriptions, document_questions, fact_questions, mixed
+from provenance import provenance
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from mmspec.core.config import Config, EngineConfig, ModelConfig
@@ -245,24 +242,6 @@ def memory(engine: Engine) -> dict[str, float]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     weights = sum(p.numel() * p.itemsize for p in engine.target.model.parameters()) / 2**20
     return {"peak_mib_all_arms": peak, "weights_mib": weights}
-
-
-def provenance(options: argparse.Namespace, family: str) -> dict[str, object]:
-    """Where and when this ran."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "model": options.model,
-        "family": family,
-        "threads": options.threads,
-        "device": options.device,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "command": f"evals/bench/{Path(sys.argv[0]).name}",
-    }
 
 
 if __name__ == "__main__":

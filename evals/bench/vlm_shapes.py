@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import torch
+from provenance import provenance
 from shapes_cli import about, common_options
 from shapes_scene import ANSWER, PATH
-from skeleton import provenance
 from vlm_drafters import level_bytes, random_drafters
 from vlm_meter import Meter, floors, medians, write
 from vlm_models import PLANS, random_target
