@@ -21,6 +21,7 @@ from arms import Run, decode, speed
 from skeleton import provenance
 
 from mmspec.core.config import Config, Drafters, EngineConfig, ModelConfig
+from mmspec.core.drafter import Sized
 from mmspec.core.request import Sampling, Speculation
 from mmspec.engine.build import build
 from mmspec.train.data import documents
@@ -94,8 +95,22 @@ def measure(
     for arm, own in runs.items():
         if [run.ids for run in own] != [run.ids for run in plain]:
             raise SystemExit(f"{arm}: text differs from plain decoding")
-        result[arm] = speed(own, plain)
+        result[arm] = speed(own, plain) | {
+            "drafter_bytes": held(engine, told[arm], prompts, sampling)
+        }
     return result
+
+
+def held(
+    engine: Engine, arm: Speculation, prompts: list[Prompt], sampling: Sampling
+) -> dict[str, int]:
+    """Bytes that an arm's drafters set aside for the longest of these prompts, and the target."""
+    tokens = max(len(one.ids) for one in prompts) + (sampling.max_tokens or 0)
+    asked = arm.drafters or engine.panel.addresses
+    every = engine.panel._drafters  # a bench may look
+    sized = {one: every[one] for one in asked if arm.enabled}
+    told = {one: mind.room(tokens) for one, mind in sized.items() if isinstance(mind, Sized)}
+    return told | {"target": tokens * engine.cache.slot_bytes}
 
 
 def main() -> None:

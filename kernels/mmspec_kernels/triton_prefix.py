@@ -61,7 +61,7 @@ def prefix(  # type: ignore[no-untyped-def]
         block: keys read at once. parts, least: see ``portion``.
         wide: D rounded up to a power of two. widened: see ``multiply``.
     """
-    blocks: tl.constexpr = tl.cdiv(reach, tile)
+    blocks: tl.constexpr = (reach + tile - 1) // tile
     window = tl.program_id(0) // blocks
     head = tl.program_id(1)
     part = tl.program_id(2)
