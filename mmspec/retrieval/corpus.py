@@ -8,7 +8,7 @@ texts. A tenant's texts are quoted to that tenant alone.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,9 @@ from mmspec.core.tree import TokenTree
 from mmspec.retrieval.ingest import Ingest, Memories
 from mmspec.retrieval.library import Public
 from mmspec.retrieval.memory import Limits
-from mmspec.retrieval.quotes import LEVELS, Quotes, warm
+from mmspec.retrieval.quotes import Quotes, warm
 from mmspec.retrieval.segment import identity_of
+from mmspec.retrieval.stack import LEVELS, Stack
 from mmspec.retrieval.votes import PRIOR, grow, learn
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from mmspec.core.request import FinishReason, Request
     from mmspec.core.sequence import Sequence
-    from mmspec.retrieval.segment import Segment
 
 REACH = 24  # tokens of a continuation
 WELL = ("stop", "length")  # a text that ended otherwise is not remembered
@@ -67,11 +67,24 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 @dataclass(slots=True)
+class _Tenant:
+    """What is known of one tenant's texts, by its requests alone.
+
+    Attributes:
+        trust: float64 [T, 10], how far they go on as others did, see ``votes``.
+        stack: what it was quoted from last.
+    """
+
+    trust: np.ndarray = field(default_factory=PRIOR.copy)
+    stack: Stack = field(default_factory=lambda: Stack(()))
+
+
+@dataclass(slots=True)
 class _Reader:
     """One text being written.
 
     Attributes:
-        trust: float64 [T, 10], its tenant's, see ``votes``.
+        trust: float64 [T, 10], its tenant's.
         said: what was found at the place ``at``, until what came there is known.
     """
 
@@ -98,7 +111,7 @@ class Corpus:
         self._memories = Memories(identity, self._bars, limits, store, config.tenants)
         self.ingest = Ingest(self._memories)
         self._readers: dict[str, _Reader] = {}
-        self._trust: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
 
     def declines(self, request: Request) -> str | None:
         """There may be nothing to quote for a tenant."""
@@ -122,12 +135,12 @@ class Corpus:
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
         """One tree a sequence; the root alone where nobody said the like."""
         told: list[TokenTree] = []
-        segments: dict[str, list[Segment]] = {}
+        stacks: dict[str, Stack] = {}
         for sequence, budget in zip(sequences, budgets, strict=True):
             tenant = sequence.request.tenant
-            if tenant not in segments:
-                segments[tenant] = self._segments(tenant)
-            told.append(self._guess(sequence, budget, segments[tenant]))
+            if tenant not in stacks:
+                stacks[tenant] = self._stack(tenant)
+            told.append(self._guess(sequence, budget, stacks[tenant]))
         return told
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
@@ -152,37 +165,42 @@ class Corpus:
         """Forget all texts that are not on the disk, and what was learned from them."""
         self.ingest.settle()
         self._memories.clear()
-        self._trust.clear()
+        self._tenants.clear()
 
     def _remembers(self, tenant: str) -> bool:
         whose = self._config.remember
         return whose if isinstance(whose, bool) else tenant in whose
 
-    def _segments(self, tenant: str) -> list[Segment]:
+    def _stack(self, tenant: str) -> Stack:
         memory = self._memories.get(tenant) if self._remembers(tenant) else None
         own = memory.segments if memory else ()
-        return [one for one in (*own, *self._public.segments) if one.fault() is None]
+        segments = [one for one in (*own, *self._public.segments) if one.fault() is None]
+        held = self._tenant(tenant)
+        if not held.stack.holds(segments):
+            held.stack = Stack(segments)
+        return held.stack
 
     def _reader(self, sequence: Sequence) -> _Reader:
         reader = self._readers.get(sequence.id)
         if reader is None or reader.sequence is not sequence:  # an id used again is another text
-            trust = self._trusted(sequence.request.tenant)
+            trust = self._tenant(sequence.request.tenant).trust
             reader = self._readers[sequence.id] = _Reader(sequence, trust)
         return reader
 
-    def _trusted(self, tenant: str) -> np.ndarray:
-        """How far a tenant's texts go on as others did; learned by its requests alone."""
-        trust = self._trust.setdefault(tenant, PRIOR.copy())
-        self._trust.move_to_end(tenant)
-        if len(self._trust) > self._config.tenants:
-            self._trust.popitem(last=False)
-        return trust
+    def _tenant(self, tenant: str) -> _Tenant:
+        held = self._tenants.get(tenant)
+        if held is None:
+            held = self._tenants[tenant] = _Tenant()
+        self._tenants.move_to_end(tenant)
+        if len(self._tenants) > self._config.tenants:
+            self._tenants.popitem(last=False)
+        return held
 
-    def _guess(self, sequence: Sequence, budget: Budget, segments: list[Segment]) -> TokenTree:
+    def _guess(self, sequence: Sequence, budget: Budget, stack: Stack) -> TokenTree:
         reader, config = self._reader(sequence), self._config
         root = sequence.last
         limits = config.max_match, config.min_match, config.samples, REACH
-        said = Quotes.find(segments, sequence.tokens, self._bars, limits)
+        said = Quotes.find(stack, sequence.tokens, self._bars, limits)
         reader.said, reader.at = said, len(sequence)
         if said is None or budget.nodes < 2:
             return TokenTree.root(root)

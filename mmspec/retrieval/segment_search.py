@@ -56,6 +56,21 @@ def _bound(
 
 
 @njit(cache=True, nogil=True)
+def _end(
+    tokens: np.ndarray, order: np.ndarray, context: np.ndarray, start: int, first: int, high: int
+) -> int:
+    """Where in [first, high) the sorted places that go with ``context[start:]`` end.
+
+    In steps that double: there are mostly few, and beside the first.
+    """
+    step = 1
+    while first + step < high and _compare(tokens, order[first + step], context, start) == 0:
+        first += step
+        step *= 2
+    return _bound(tokens, order, context, start, first, min(first + step, high), 1)
+
+
+@njit(cache=True, nogil=True)
 def _range(buckets: np.ndarray, token: int, count: int) -> tuple[int, int]:
     """Where the places that begin with ``token`` lie among the sorted."""
     if len(buckets) == 0:
@@ -105,8 +120,7 @@ def longest(
         probe = min(max(probe, good + 1), len(context))
     if good < least:
         return 0, 0, 0
-    end = _bound(tokens, order, context, len(context) - good, first, most, 1)
-    return good, first, end
+    return good, first, _end(tokens, order, context, len(context) - good, first, most)
 
 
 @njit(cache=True, nogil=True)
@@ -121,7 +135,7 @@ def occurring(
     count, start = min(len(order), len(tokens)), len(context) - length
     low, high = _range(buckets, context[start], count)
     first = _bound(tokens, order, context, start, low, high, 0)
-    end = _bound(tokens, order, context, start, first, high, 1)
+    end = _end(tokens, order, context, start, first, high)
     return (length, first, end) if end > first else (0, 0, 0)
 
 
@@ -166,10 +180,16 @@ def sample(  # compiled: an array an argument
     """
     length, first, end = match
     count, most = len(tokens), min(len(rows), end - first)
-    filled = 0
+    filled, places, heads = 0, np.empty(most, np.int64), np.empty(most, np.int64)
+    # They lie far apart: what is asked for at once is waited for together.
     for index in range(most):
-        place = np.int64(order[first + (2 * index + 1) * (end - first) // (2 * most)])
-        if place < 0 or place + length >= count:
+        places[index] = order[first + (2 * index + 1) * (end - first) // (2 * most)]
+    for index in range(most):
+        inside = 0 <= places[index] < count - length
+        heads[index] = tokens[places[index] + length] if inside else -1
+    for index in range(most):
+        place = places[index]
+        if heads[index] < 0:
             continue
         if len(dead) > 0:
             text = _text_of(starts, place)

@@ -46,24 +46,34 @@ def arrange(rows: np.ndarray, lengths: np.ndarray, weights: np.ndarray) -> None:
         lengths: int32 [R].
         weights: float64 [R], how many occurrences each stands for.
     """
-    kept = np.empty(rows.shape[1], rows.dtype)
-    for index in range(1, len(rows)):
-        kept[:] = rows[index]
-        length, weight, hole = lengths[index], weights[index], index
-        while hole > 0 and _after(rows[hole - 1], lengths[hole - 1], kept, length):
-            rows[hole], lengths[hole] = rows[hole - 1], lengths[hole - 1]
-            weights[hole] = weights[hole - 1]
-            hole -= 1
-        if hole < index:
-            rows[hole], lengths[hole], weights[hole] = kept, length, weight
+    order = np.arange(len(rows))
+    moved = False
+    for row in range(1, len(rows)):
+        low, high = row, row
+        if _after(rows, lengths, order[row - 1], row):
+            low, high, moved = 0, row - 1, True
+        while low < high:  # after what is alike, so that equals stay as they stood
+            middle = (low + high) >> 1
+            if _after(rows, lengths, order[middle], row):
+                high = middle
+            else:
+                low = middle + 1
+        for place in range(row, low, -1):
+            order[place] = order[place - 1]
+        order[low] = row
+    if moved:
+        was, had, weighed = rows.copy(), lengths.copy(), weights.copy()
+        for place in range(len(order)):
+            rows[place] = was[order[place]]
+            lengths[place], weights[place] = had[order[place]], weighed[order[place]]
 
 
 @njit(cache=True, nogil=True)
-def _after(one: np.ndarray, length: int, other: np.ndarray, other_length: int) -> bool:
-    for place in range(min(length, other_length)):
-        if one[place] != other[place]:
-            return one[place] > other[place]
-    return length > other_length
+def _after(rows: np.ndarray, lengths: np.ndarray, one: int, other: int) -> bool:
+    for place in range(min(lengths[one], lengths[other])):
+        if rows[one, place] != rows[other, place]:
+            return rows[one, place] > rows[other, place]
+    return lengths[one] > lengths[other]
 
 
 @njit(cache=True, nogil=True)

@@ -16,6 +16,7 @@ from mmspec.retrieval.memtable import Memtable
 from mmspec.retrieval.quotes import Quotes
 from mmspec.retrieval.segment_search import longest, occurring, sample, tail
 from mmspec.retrieval.segment_sort import bucket_starts, suffix_array
+from mmspec.retrieval.stack import Stack
 
 IDS = st.sampled_from([0, 1, 2, 3, 49])
 TEXTS = st.lists(st.lists(IDS, min_size=1, max_size=12), min_size=1, max_size=5)
@@ -112,9 +113,9 @@ def test_a_corpus_of_one_token_and_one_of_one_token_repeated():
     for make in (in_memory, remembered):
         one = make([[5]])
         assert longest(one.tokens, one.order, one.buckets, frozen([5]), 1)[0] == 1
-        assert Quotes.find([one], frozen([5]), BARS, (8, 1, 4, 4)) is None
+        assert Quotes.find(Stack([one]), frozen([5]), BARS, (8, 1, 4, 4)) is None
         many = make([[5] * 3000])
-        said = Quotes.find([many], frozen([5] * 40), BARS, (8, 1, 64, 24))
+        said = Quotes.find(Stack([many]), frozen([5] * 40), BARS, (8, 1, 64, 24))
         assert said.matches[0] == 8
         assert said.levels[0].tolist() == [0, 64]
         assert set(said.rows[said.lengths == 24].flat) == {5}
@@ -124,18 +125,18 @@ def test_dead_texts_are_silent():
     one = in_memory([[1, 2, 7], [1, 2, 8], [1, 2, 9]])
     one.dead = np.array([0, 1, 0], np.uint8)
     one.dead.flags.writeable = False
-    said = Quotes.find([one], frozen([1, 2]), BARS, (8, 1, 64, 24))
+    said = Quotes.find(Stack([one]), frozen([1, 2]), BARS, (8, 1, 64, 24))
     assert sorted(said.rows[:, 0].tolist()) == [7, 9]
 
 
 def test_several_segments_vote_by_how_often_each_saw_it():
     """The longest match anywhere counts; what ties is drawn together, sorted, weighed."""
     near, far = in_memory([[1, 2, 7]] * 9), in_memory([[1, 2, 6], [4, 1, 2, 5]])
-    both = Quotes.find([near, far], frozen([1, 2]), BARS, (8, 1, 4, 24))
+    both = Quotes.find(Stack([near, far]), frozen([1, 2]), BARS, (8, 1, 4, 24))
     assert both.matches.tolist() == [2]
     assert both.rows[:, 0].tolist() == [5, 6, 7, 7]
     assert both.weights.tolist() == [1, 1, 4.5, 4.5]
-    longer = Quotes.find([near, far], frozen([4, 1, 2]), BARS, (8, 3, 4, 24))
+    longer = Quotes.find(Stack([near, far]), frozen([4, 1, 2]), BARS, (8, 3, 4, 24))
     assert (longer.matches.tolist(), longer.rows[:, 0].tolist()) == ([3], [5])
     assert near.used[0] == 1
     assert far.used[0] == 2
@@ -143,14 +144,14 @@ def test_several_segments_vote_by_how_often_each_saw_it():
 
 def test_shorter_matches_speak_after_the_longest_where_they_know_more():
     one = in_memory([[8, 4, 1, 2, 5], [4, 1, 2, 5], [1, 2, 6], [2, 7]])
-    said = Quotes.find([one], frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24))
+    said = Quotes.find(Stack([one]), frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24))
     assert said.matches.tolist() == [4, 3, 2, 1]
     told = [said.rows[first:end, 0].tolist() for first, end in said.levels]
     assert told == [[5], [5, 5], [5, 5, 6], [5, 5, 6, 7]]
-    near = Quotes.find([one], frozen([9, 4, 1, 2]), BARS, (8, 2, 8, 24))
+    near = Quotes.find(Stack([one]), frozen([9, 4, 1, 2]), BARS, (8, 2, 8, 24))
     assert near.matches.tolist() == [3, 2]
-    twice = in_memory([[8, 4, 1, 2, 5]])
-    assert Quotes.find([twice], frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24)).matches.tolist() == [4]
+    twice = Stack([in_memory([[8, 4, 1, 2, 5]])])
+    assert Quotes.find(twice, frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24)).matches.tolist() == [4]
 
 
 @given(TEXTS, st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=6), st.integers(1, 6))
