@@ -16,12 +16,13 @@ Axes: N nodes.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from mmspec.core.tree import TokenTree
-from mmspec.core.trie import fuse_groups, fuse_one
+from mmspec.core.trie import fuse_groups, fuse_one, room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mmspec.core.calibration import Calibration
     from mmspec.core.drafter import Budget
     from mmspec.core.tree import Arrays
+    from mmspec.core.trie import Placed
 
 Arm = Literal["union", "calibrated", "rasd", "switch"]
 NO_CELLS = np.zeros((1, 2), np.float32)
@@ -91,8 +93,10 @@ def fuse(
     trees, cells = _admitted(trees, how), _cells(how, calibration)
     if len(trees) == 1 and cells is NO_CELLS:
         return Fused(trees[0].truncate(budget.depth).prune(budget.nodes))
-    *fused, placed = fuse_one(*_joined(trees), cells, max(budget.nodes, 1), budget.depth)
-    return Fused(TokenTree(*fused), None if cells is NO_CELLS else placed)
+    joined = _joined(trees)
+    packed = room(min(max(budget.nodes, 1), len(joined[0])))
+    size = fuse_one(joined, cells, budget.nodes, budget.depth, packed, 0)
+    return _unpacked(packed, 0, size, calibrated=cells is not NO_CELLS)
 
 
 def fuse_all(
@@ -106,14 +110,19 @@ def fuse_all(
     sizes = [sum(map(len, trees)) for trees in chosen]
     shapes = np.empty((len(groups), 3), np.int64)
     shapes[:, 0], shapes[:, 1:] = sizes, budgets
-    everything = [tree for trees in chosen for tree in trees]
-    *packed, ends = fuse_groups(*_joined(everything), cells, shapes)
-    told, first = [], 0
-    for end in ends.tolist():
-        *arrays, placed = [array[first:end] for array in packed]
-        told.append(Fused(TokenTree(*arrays), None if cells is NO_CELLS else placed))
-        first = end
-    return told
+    joined = _joined([tree for trees in chosen for tree in trees])
+    packed = room(len(joined[0]))
+    ends = fuse_groups(joined, cells, shapes, packed).tolist()
+    calibrated = cells is not NO_CELLS
+    return [
+        _unpacked(packed, first, end, calibrated=calibrated) for first, end in pairwise([0, *ends])
+    ]
+
+
+def _unpacked(packed: Placed, first: int, end: int, *, calibrated: bool) -> Fused:
+    tokens, parents, scores, source, cells = packed
+    tree = TokenTree(tokens[first:end], parents[first:end], scores[first:end], source[first:end])
+    return Fused(tree, cells[first:end] if calibrated else None)
 
 
 def _joined(trees: ListOf[TokenTree]) -> Arrays:

@@ -71,6 +71,14 @@ class TokenTree:
         """
         return _extent(self.tokens, self.parents)
 
+    def guessed_by(self, sources: int) -> bool:
+        """Whether a node is a guess of one of some sources: bit i stands for source i.
+
+        >>> TokenTree.chain(np.array([7, 8]), source=1).guessed_by(0b10)
+        True
+        """
+        return bool(_guessed_by(self.source, sources))
+
     def contexts(self, text: np.ndarray, width: int) -> np.ndarray:
         """The last tokens of the text as it would stand at each node: int64 [N, width].
 
@@ -160,6 +168,11 @@ def _extent(tokens: np.ndarray, parents: np.ndarray) -> tuple[int, int, int]:
         deepest = max(deepest, depths[node])
         least, most = min(least, tokens[node]), max(most, tokens[node])
     return deepest, least, most
+
+
+@njit(cache=True, nogil=True)
+def _guessed_by(source: np.ndarray, sources: int) -> bool:
+    return (sources >> source[1:].astype(np.int64) & 1).any()
 
 
 @njit(cache=True, nogil=True)

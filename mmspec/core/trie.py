@@ -73,8 +73,20 @@ def _least(ranked: np.ndarray, most: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _fuse(trees: Arrays, cells: np.ndarray, nodes: int, depth: int, out: Placed, first: int) -> int:
-    """One group, written to ``out`` from ``first`` on; how many nodes."""
+def fuse_one(
+    trees: Arrays, cells: np.ndarray, nodes: int, depth: int, out: Placed, first: int
+) -> int:
+    """Fuse one group.
+
+    Args:
+        trees: as in :func:`fuse_groups`. cells: float32 [C, 2], a calibration's; a single row:
+            none.
+        nodes: most that stay, the root always. depth: most edges below the root.
+        out: filled from ``first`` on.
+
+    Returns:
+        How many nodes there are.
+    """
     tokens, parents, scores, source = trees
     out_tokens, out_parents, out_scores, out_source, out_cells = out
     claimed = len(cells) > 1
@@ -99,7 +111,7 @@ def _fuse(trees: Arrays, cells: np.ndarray, nodes: int, depth: int, out: Placed,
         kept[count], ranked[count] = node, -value[node]
         count += 1
     # Of equals a parent stands before its child, so any number of the best is closed.
-    chosen, index = _least(ranked[:count], nodes), 0
+    chosen, index = _least(ranked[:count], max(nodes, 1)), 0
     where = np.zeros(room, np.int32)
     for entry in range(count):
         if chosen[entry]:
@@ -113,55 +125,30 @@ def _fuse(trees: Arrays, cells: np.ndarray, nodes: int, depth: int, out: Placed,
 
 
 @njit(cache=True, nogil=True)
-def fuse_groups(  # compiled: an array an argument
-    tokens: np.ndarray,
-    parents: np.ndarray,
-    scores: np.ndarray,
-    source: np.ndarray,
-    cells: np.ndarray,
-    shapes: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def fuse_groups(trees: Arrays, cells: np.ndarray, shapes: np.ndarray, out: Placed) -> np.ndarray:
     """Fuse groups of trees, packed one after another.
 
     Args:
-        tokens: int64 [N].
-        parents: int32 [N].
-        scores: float32 [N].
-        source: uint8 [N].
-        cells: float32 [C, 2], a calibration's; a single row: none.
+        trees: tokens int64 [N], parents int32 [N], scores float32 [N], source uint8 [N].
+        cells: see :func:`fuse_one`.
         shapes: int64 [G, 3], of each group its nodes, the most that stay, most edges below a root.
+        out: filled with the trees, packed, and their nodes' cells.
 
     Returns:
-        The trees, packed, with their nodes' cells, and int64 [G] where each ends.
+        Where each ends, int64 [G].
     """
-    out, ends = _room(len(tokens)), np.empty(len(shapes), np.int64)
-    start, count = 0, 0
+    tokens, parents, scores, source = trees
+    ends, start, count = np.empty(len(shapes), np.int64), 0, 0
     for group in range(len(shapes)):
         end = start + shapes[group, 0]
-        trees = tokens[start:end], parents[start:end], scores[start:end], source[start:end]
-        count += _fuse(trees, cells, max(shapes[group, 1], 1), shapes[group, 2], out, count)
+        some = tokens[start:end], parents[start:end], scores[start:end], source[start:end]
+        count += fuse_one(some, cells, shapes[group, 1], shapes[group, 2], out, count)
         ends[group], start = count, end
-    return (*out, ends)
+    return ends
 
 
-@njit(cache=True, nogil=True)
-def fuse_one(  # compiled: an array an argument
-    tokens: np.ndarray,
-    parents: np.ndarray,
-    scores: np.ndarray,
-    source: np.ndarray,
-    cells: np.ndarray,
-    nodes: int,
-    depth: int,
-) -> Placed:
-    """The same for one group, of whose nodes at most ``nodes`` stay."""
-    out = _room(min(nodes, len(tokens)))
-    size = _fuse((tokens, parents, scores, source), cells, nodes, depth, out, 0)
-    return out[0][:size], out[1][:size], out[2][:size], out[3][:size], out[4][:size]
-
-
-@njit(cache=True, nogil=True)
-def _room(nodes: int) -> Placed:
+def room(nodes: int) -> Placed:
+    """Arrays for so many nodes: given to compiled code, they cost less than returned by it."""
     return (
         np.empty(nodes, np.int64), np.empty(nodes, np.int32), np.empty(nodes, np.float32),
         np.empty(nodes, np.uint8), np.empty(nodes, np.int32),

@@ -28,6 +28,7 @@ def warm(dtype: torch.dtype) -> None:
     tree = TokenTree.chain(np.array([0, 1])).merge(TokenTree.chain(np.array([0, 2]))).prune(2)
     tree.ancestors()
     tree.depths()
+    tree.guessed_by(0)
     tree.contexts(tree.tokens[:1], 2)
     Predicted(np.zeros(1, np.int64)).push((0,))
     tree.without(np.zeros(len(tree), np.bool_))

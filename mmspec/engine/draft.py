@@ -19,7 +19,7 @@ from mmspec.engine.routing import Router, dear, named
 from mmspec.model.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.drafter import Borrower, Budget, Drafter, Observation
@@ -148,33 +148,32 @@ class Panel:
             for address, why in self._bounds.spent(sequence):
                 self._asking.retire(address, sequence, tallies, why)
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
-        open_ = [
-            (index, sequence, tallies[sequence.id])
-            for index, sequence in enumerate(sequences)
-            if budgets[index].nodes > 1
+        known = [tallies[sequence.id] for sequence in sequences]
+        heard = [
+            self._heard(sequence, tally) if budget.nodes > 1 else ()
+            for sequence, tally, budget in zip(sequences, known, budgets, strict=True)
         ]
         for source, address in self._speakers:
-            speaks = [
-                one
-                for one in open_
-                if _may(address, one[1], one[2])
-                and not _silent(source, one[2])
-                and (
-                    address not in self._dear
-                    or self._fuser.expected(one[1], guesses[one[0]], budgets[one[0]])
-                    < (self._fuser.enough(one[1]) if self._enough is None else self._enough)
-                )
-            ]
-            reminded = [self._remind(source, one, tally) for _, one, tally in speaks]
-            if any(reminded):  # a drafter may also fail over what it missed
-                speaks = [one for one in speaks if _may(address, one[1], one[2])]
+            speaks = [index for index, mine in enumerate(heard) if address in mine]
+            if address in self._dear:
+                speaks = [
+                    one
+                    for one in speaks
+                    if self._wanting(sequences[one], guesses[one], budgets[one])
+                ]
+            for index in speaks:
+                self._remind(source, sequences[index], known[index])
+            # A drafter may also fail over what it missed.
+            speaks = [index for index in speaks if address not in known[index].off]
             if not speaks:
                 continue
-            asked = [one for _, one, _ in speaks], [budgets[index] for index, _, _ in speaks]
+            asked = [sequences[index] for index in speaks]
             began = self._clock()
-            trees = self._asking.trees(address, *asked, tallies)
-            self._charge(source, began, [tally for _, _, tally in speaks], asked=True)
-            for (index, _, _), tree in zip(speaks, trees, strict=True):
+            trees = self._asking.trees(
+                address, asked, [budgets[index] for index in speaks], tallies
+            )
+            self._charge(source, began, [known[index] for index in speaks], asked=True)
+            for index, tree in zip(speaks, trees, strict=True):
                 if tree is not None and len(tree) > 1:
                     guesses[index].append(self._stamped(tree, source))
         return guesses
@@ -184,17 +183,14 @@ class Panel:
     ) -> None:
         """Show every drafter what the target committed to the sequences it watches."""
         known = [tallies[sequence.id] for sequence in sequences]
+        heard = [self._heard(one, tally) for one, tally in zip(sequences, known, strict=True)]
+        silent = [index for index, tally in enumerate(known) if tally.trial and tally.trial.quiet]
         for source, address in enumerate(self._drafters):
-            watched = [
-                index
-                for index, sequence in enumerate(sequences)
-                if _may(address, sequence, known[index])
-            ]
-            silent = [index for index in watched if _silent(source, known[index])]
             for index in silent:
-                missed = self._part(seen, [index], sequences)
-                self._owe(source, sequences[index], known[index], missed)
-            watched = [index for index in watched if index not in silent] if silent else watched
+                if _may(address, sequences[index], known[index]) and _silent(source, known[index]):
+                    missed = self._part(seen, [index], sequences)
+                    self._owe(source, sequences[index], known[index], missed)
+            watched = [index for index, mine in enumerate(heard) if address in mine]
             if not watched:
                 continue
             watching = [sequences[index] for index in watched]
@@ -223,19 +219,34 @@ class Panel:
             if isinstance(drafter, Remembers):
                 drafter.clear()
 
+    def _heard(self, sequence: Sequence, tally: Tally) -> Collection[str]:
+        """Addresses of those who watch a sequence and are not silent."""
+        asked, quiet = sequence.request.speculation, tally.trial is not None and tally.trial.quiet
+        if asked.enabled and asked.drafters is None and not tally.off and not quiet:
+            return self.addresses
+        return [
+            address
+            for source, address in enumerate(self.addresses)
+            if _may(address, sequence, tally) and not _silent(source, tally)
+        ]
+
+    def _wanting(self, sequence: Sequence, guesses: ListOf[TokenTree], budget: Budget) -> bool:
+        """Whether what was guessed so far promises too little to go without a model."""
+        enough = self._fuser.enough(sequence) if self._enough is None else self._enough
+        return self._fuser.expected(sequence, guesses, budget) < enough
+
     def _owe(self, source: int, sequence: Sequence, tally: Tally, seen: Observation) -> None:
         if tally.trial is not None and tally.trial.owe(source, seen):
             self._remind(source, sequence, tally)
 
-    def _remind(self, source: int, sequence: Sequence, tally: Tally) -> bool:
+    def _remind(self, source: int, sequence: Sequence, tally: Tally) -> None:
         """Show a drafter what it missed while it was silent, if anything: the price of silence."""
         missed = tally.trial.owed(source) if tally.trial is not None else None
         if missed is None:
-            return False
+            return
         began = self._clock()
         self._asking.show(self.addresses[source], [sequence], missed, {sequence.id: tally})
         self.spent += self._clock() - began
-        return True
 
     def _stamped(self, tree: TokenTree, source: int) -> TokenTree:
         count = len(tree)

@@ -11,8 +11,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mmspec.core.calibration import Calibration
 from mmspec.core.fuse import UNION, Fusion, expected, fuse, fuse_all
 from mmspec.engine.routing import models
@@ -20,6 +18,8 @@ from mmspec.engine.routing import models
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
+
+    import numpy as np
 
     from mmspec.core.config import EngineConfig
     from mmspec.core.drafter import Budget, Drafter
@@ -109,7 +109,7 @@ class Fuser:
             return
         learned = self._of(sequence)
         learned.calibration.learn(cells, tree.parents, kept)
-        if (self._how.models >> tree.source[1:].astype(np.int64) & 1).any():
+        if tree.guessed_by(self._how.models):
             brought = len(kept) - 1
             before = self._brings.get(sequence.id, learned.brings)
             self._brings[sequence.id] = before + SOON * (brought - before)

@@ -63,12 +63,16 @@ class Trial:
 
     Args:
         where: for which requests the ledger is told of what is measured.
+
+    Attributes:
+        quiet: those that are not to be asked now.
     """
 
     def __init__(self, addresses: ListOf[str], terms: Terms, ledger: Ledger, where: Cell) -> None:
         self._addresses, self._terms = addresses, terms
         self._ledger, self._where = ledger, where
         self._hearings = [_Hearing(terms.rounds) for _ in addresses]
+        self.quiet: set[int] = set()
         self._drafted: ListOf[int] = ()
         self._accepted: ListOf[int] = ()
         self._rounds = 0
@@ -76,7 +80,7 @@ class Trial:
 
     def silent(self, source: int) -> bool:
         """Whether it is not to be asked now."""
-        return self._hearings[source].silent > 0
+        return source in self.quiet
 
     def reasons(self) -> dict[str, str]:
         """Address -> why it was found not to pay, of those that have not paid since."""
@@ -119,6 +123,8 @@ class Trial:
         for source, held in enumerate(self._hearings):
             if held.silent:
                 held.silent -= 1
+                if not held.silent:
+                    self.quiet.discard(source)
             elif share and held.asked:
                 self._count(source, share, node)
             held.spent, held.asked = 0.0, False
@@ -179,6 +185,7 @@ class Trial:
         held.reason = f"pays {held.speed():.2f}x of plain over {held.rounds} rounds"
         self._tell(source)
         held.silent, held.need = held.pause, min(PROBE, self._terms.rounds)
+        self.quiet.add(source)
         held.pause *= 2
 
     def _tell(self, source: int) -> None:
