@@ -16,6 +16,7 @@ from numba import njit
 
 from mmspec.core.tree import Arrays, merged, pruned
 from mmspec.retrieval.automaton import COUNT, EDGES, LENGTH, LINK, RATE, TARGET, bucket, find
+from mmspec.retrieval.quote import grow
 
 STATE, MATCH, PLACE, ASTRAY = 0, 1, 2, 3  # entries of a stand
 START = 4  # the beginning is trusted as a match of so many tokens
@@ -125,24 +126,35 @@ def _chain(
 
 
 @njit(cache=True, nogil=True)
-def resumed(  # compiled: an array an argument
-    tree: Arrays,
+def guess(  # compiled: an array an argument
+    states: np.ndarray,
+    edges: np.ndarray,
     other: np.ndarray,
+    trust: np.ndarray,
     resume: np.ndarray,
     stand: np.ndarray,
     stops: np.ndarray,
-    shape: tuple[int, int, float],
+    shape: tuple[int, int, int, float],
 ) -> Arrays:
-    """A tree, and what comes next if the text resumes now, in both ways.
+    """What comes next: as it went on there, and, where that is not sure, if it resumes now.
 
     Args:
-        tree: tokens, parents, scores and source.
+        states: of the other text's automaton.
+        edges: of that.
         other: int64 [L], the other text.
+        trust: float64 [10], how often a match went on, by its length.
         resume: float64 [2, 8], how often guesses of the place were right.
         stand: see :func:`new_stand`.
         stops: int64 [M], ids after which nothing comes.
-        shape: most nodes, the root included; most edges below it; least chance of a guess.
+        shape: the root's token, most nodes with the root, most edges below it, least chance of a
+            guess.
     """
+    root, nodes, depth, floor = shape
+    match = stand[STATE], stand[MATCH]
+    tree = grow(states, edges, match, trust, stops, nodes, depth, floor)
+    tree[0][0] = root
+    if sure(states, stand):
+        return tree
     for how in (REPLACED, INSERTED):
-        tree = merged(tree, _chain(other, resume, stand, how, stops, shape))
-    return pruned(tree, shape[0]) if len(tree[0]) > shape[0] else tree
+        tree = merged(tree, _chain(other, resume, stand, how, stops, (nodes, depth, floor)))
+    return pruned(tree, nodes) if len(tree[0]) > nodes else tree

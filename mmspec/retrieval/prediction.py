@@ -18,8 +18,7 @@ from mmspec.core.sequence import Sequence
 from mmspec.core.stops import Stops
 from mmspec.core.tree import TokenTree
 from mmspec.retrieval.automaton import LAST, TOKEN_BYTES, Automaton
-from mmspec.retrieval.follow import MATCH, RESUME, STATE, TRUST, follow, new_stand, resumed, sure
-from mmspec.retrieval.quote import grow
+from mmspec.retrieval.follow import RESUME, TRUST, follow, guess, new_stand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
@@ -58,15 +57,10 @@ class _Reader:
 
     def guess(self, budget: Budget, stops: np.ndarray, floor: float) -> TokenTree:
         """What comes next."""
-        text, stand, nodes = self.text, self.stand, max(budget.nodes, 1)
-        tree = grow(
-            text.states, text.edges, (stand.item(STATE), stand.item(MATCH)), self.trust, stops,
-            nodes, budget.depth, floor,
-        )  # fmt: skip
-        tree[0][0] = self.sequence.last
-        if not sure(text.states, stand):
-            shape = nodes, budget.depth, floor
-            tree = resumed(tree, self.other, self.resume, stand, stops, shape)
+        text, shape = self.text, (self.sequence.last, max(budget.nodes, 1), budget.depth, floor)
+        tree = guess(
+            text.states, text.edges, self.other, self.trust, self.resume, self.stand, stops, shape
+        )
         return TokenTree(*tree)
 
 
