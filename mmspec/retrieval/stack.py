@@ -84,9 +84,9 @@ def search(
         length = top if rung < 0 else LADDER[rung]
         if length < least or count == len(levels):
             break
-        if rung >= 0 and length >= top:
-            continue
-        if count > 0:
+        if rung >= 0:
+            if length >= top:
+                continue
             for index, (tokens, order, buckets, _, _, _) in enumerate(parts):
                 found[index] = occurring(tokens, order, buckets, context, length)
         occur = (found[:, 2] - found[:, 1]).sum()

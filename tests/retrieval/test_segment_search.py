@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from mmspec.retrieval.memtable import Memtable
 from mmspec.retrieval.quotes import Quotes
 from mmspec.retrieval.segment_search import longest, occurring, sample, tail
 from mmspec.retrieval.segment_sort import bucket_starts, suffix_array
-from mmspec.retrieval.stack import Stack
+from mmspec.retrieval.stack import LADDER, LEVELS, Stack
 
 IDS = st.sampled_from([0, 1, 2, 3, 49])
 TEXTS = st.lists(st.lists(IDS, min_size=1, max_size=12), min_size=1, max_size=5)
@@ -152,6 +153,60 @@ def test_shorter_matches_speak_after_the_longest_where_they_know_more():
     assert near.matches.tolist() == [3, 2]
     twice = Stack([in_memory([[8, 4, 1, 2, 5]])])
     assert Quotes.find(twice, frozen([8, 4, 1, 2]), BARS, (8, 1, 8, 24)).matches.tolist() == [4]
+
+
+def test_where_the_longest_match_ends_a_text_shorter_ones_speak():
+    one = in_memory([[1, 2], [2, 7]])
+    said = Quotes.find(Stack([one]), frozen([1, 2]), BARS, (8, 1, 8, 24))
+    assert said.matches.tolist() == [1]
+    assert said.rows[:, 0].tolist() == [7]
+    assert said.weights.tolist() == [2]
+
+
+def expected_levels(texts, context, least):
+    """What followed the longest match and ever shorter ones, each where it knows more."""
+    levels, heard = [], 0
+    top = expected_match(texts, context, least)
+    for length in (top, *(rung for rung in LADDER if rung < top)):
+        if length < least or length == 0 or len(levels) == LEVELS:
+            break
+        after = occurrences(texts, context[-length:])
+        told = sorted(filter(None, (cut(rest, 5) for rest in after)))
+        if len(after) != heard and told:
+            levels.append((length, told))
+        heard = len(after)
+    return levels
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=3), CONTEXT, st.integers(1, 3))
+def test_several_segments_are_searched_as_one(piles, context, least):
+    makers = in_memory, remembered, lambda texts: in_memory(texts, bucketed=False)
+    stack = Stack([make(texts) for make, texts in zip(makers, piles, strict=False)])
+    said = Quotes.find(stack, frozen(context), BARS, (DEPTH, least, 400, 5))
+    known = context[len(context) - tail(frozen(context), BARS, DEPTH) :]
+    expected = expected_levels([text for texts in piles for text in texts], known, least)
+    if said is None:
+        assert not expected
+        return
+    assert said.matches.tolist() == [length for length, _ in expected]
+    for (first, end), (_, told) in zip(said.levels, expected, strict=True):
+        rows = [said.rows[row, : said.lengths[row]].tolist() for row in range(first, end)]
+        assert sorted(rows) == told
+        for depth in range(1, 6):  # those that begin alike stand together
+            begin = [tuple(row[:depth]) for row in rows]
+            assert len(list(itertools.groupby(begin))) == len(set(begin))
+
+
+def test_a_stack_is_of_segments_as_they_are():
+    one, other = in_memory([[1, 2]]), in_memory([[1, 3]])
+    stack = Stack([one])
+    assert stack.holds([one])
+    assert not stack.holds([other])
+    assert not stack.holds([one, other])
+    assert not stack.holds([])
+    one.dead = np.zeros(1, np.uint8)
+    assert not stack.holds([one])
+    assert Quotes.find(Stack([]), frozen([1]), BARS, (8, 1, 8, 24)) is None
 
 
 @given(TEXTS, st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=6), st.integers(1, 6))
