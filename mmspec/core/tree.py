@@ -77,7 +77,7 @@ class TokenTree:
         >>> TokenTree.chain(np.array([7, 8]), source=1).guessed_by(0b10)
         True
         """
-        return bool(_guessed_by(self.source, sources))
+        return _guessed_by(self.source, sources)
 
     def contexts(self, text: np.ndarray, width: int) -> np.ndarray:
         """The last tokens of the text as it would stand at each node: int64 [N, width].
@@ -172,7 +172,7 @@ def _extent(tokens: np.ndarray, parents: np.ndarray) -> tuple[int, int, int]:
 
 @njit(cache=True, nogil=True)
 def _guessed_by(source: np.ndarray, sources: int) -> bool:
-    return (sources >> source[1:].astype(np.int64) & 1).any()
+    return bool((sources >> source[1:].astype(np.int64) & 1).any())
 
 
 @njit(cache=True, nogil=True)

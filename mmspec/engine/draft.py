@@ -221,13 +221,14 @@ class Panel:
 
     def _heard(self, sequence: Sequence, tally: Tally) -> Collection[str]:
         """Addresses of those who watch a sequence and are not silent."""
-        asked, quiet = sequence.request.speculation, tally.trial is not None and tally.trial.quiet
-        if asked.enabled and asked.drafters is None and not tally.off and not quiet:
-            return self.addresses
+        asked, quiet = sequence.request.speculation, tally.trial.quiet if tally.trial else ()
+        if not asked.enabled:
+            return ()
+        named = self.addresses if asked.drafters is None else asked.drafters
         return [
             address
             for source, address in enumerate(self.addresses)
-            if _may(address, sequence, tally) and not _silent(source, tally)
+            if address in named and address not in tally.off and source not in quiet
         ]
 
     def _wanting(self, sequence: Sequence, guesses: ListOf[TokenTree], budget: Budget) -> bool:
