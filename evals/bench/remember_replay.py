@@ -6,7 +6,8 @@ engine's own; ``remember.py`` checks that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -19,7 +20,7 @@ from mmspec.core.drafter import Budget, Facts, Observation
 from mmspec.core.fuse import Fusion, fuse
 from mmspec.core.request import Request
 from mmspec.core.sequence import Sequence
-from mmspec.retrieval import corpus, quotes, suffix
+from mmspec.retrieval import corpus, quotes, stack, suffix
 from mmspec.retrieval.segment import PUBLIC, identity_of
 from mmspec.retrieval.segment_build import Draft
 from mmspec.retrieval.segment_search import sample
@@ -60,6 +61,20 @@ def _one(choose: Callable[[np.ndarray], Any]) -> Sampler:
 
 
 earliest, latest = _one(np.argmin), _one(np.argmax)
+
+
+@contextmanager
+def sampling(by: Sampler) -> Iterator[None]:
+    """Have occurrences chosen another way; uncompiled, so that it is looked up by name."""
+    if by is sample:
+        yield
+        return
+    with (
+        patch.object(stack, "sample", by),
+        patch.object(stack, "_fill", stack._fill.py_func),
+        patch.object(quotes, "search", stack.search.py_func),
+    ):
+        yield
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ def play(
     calibrations = [Calibration() for _ in range(arm.tenants)]
     known: list[set[int]] = [set() for _ in range(arm.tenants)]
     played = []
-    with patch.object(quotes, "sample", arm.sampler):
+    with sampling(arm.sampler):
         for turn, one in enumerate(told):
             if source is not None:
                 source.reach(one.asked.module)
