@@ -159,3 +159,10 @@ def test_chain_and_root():
     assert chain.depths().tolist() == [0, 1, 2]
     assert chain.source.tolist() == [3, 3, 3]
     assert TokenTree.root(4).tokens.tolist() == [4]
+
+
+def test_who_guessed_a_tree_is_read_off_its_guesses():
+    tree = TokenTree.chain(np.array([7, 8, 9]), source=2)
+    assert tree.guessed_by(0b100)
+    assert not tree.guessed_by(0b011)
+    assert not tree.select(np.array([0])).guessed_by(0b100)  # a root is nobody's guess
