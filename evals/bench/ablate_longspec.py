@@ -77,7 +77,7 @@ def learned(name: str, base: Recipe, seed: int, options: argparse.Namespace) -> 
         longspec.begin_far = begin
     network = load_checkpoint(folder / "drafter").float()
     short = Reading(rows=1, width=2048, held_out=HELD)
-    far = msgspec.structs.replace(short, width=WIDE)
+    far = msgspec.structs.replace(short, width=WIDE, held_out=options.far_held)
     return {
         f"{where}_{key.removeprefix('held_out_')}": value
         for where, data, how in (("short", options.data, short), ("far", options.far, far))
@@ -131,6 +131,7 @@ def main() -> None:
     """Run the arms that are asked for and write the table."""
     parser = command_line(__doc__, ARMS, "runs/ablate_longspec")
     parser.add_argument("--far", type=Path, required=True)
+    parser.add_argument("--far-held", type=int, default=HELD, help="long answers to try")
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = read(Recipe, "longspec.toml", options.config)

@@ -89,7 +89,10 @@ def test_a_row_that_sees_itself_alone_gives_its_value_back():
     parts = rows(one, 2, 2, 16, torch.float32)
     for sliding, row in ((None, 0), (1, 1)):
         out = attend(triton_attention, one, parts, one.cache.store[0].clone(), sliding, 0.3)
-        assert torch.equal(out[row], parts[2][row].repeat_interleave(2, dim=0))
+        given = parts[2][row].repeat_interleave(2, dim=0)
+        # A GPU takes a float32 apart for its products; put together again it is near itself.
+        near = NEAR[torch.float32] if DEVICE.type == "cuda" else {"rtol": 0, "atol": 0}
+        torch.testing.assert_close(out[row], given, **near)
         assert not out[2:].any()  # padding
 
 
