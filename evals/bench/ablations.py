@@ -71,23 +71,18 @@ class Row(NamedTuple):
 
 
 def costs(price: float) -> dict[str, Cost]:
-    """t(n) by where it was measured, in passes over one node.
+    """t(n) by where it was measured, in passes over one node, a line between what was timed.
 
     ``one request``: ``verify_ms_at_512`` of ``skeleton.json`` (bitwise, 512 tokens). ``near-tie,
-    8192 tokens``: whole passes of ``hybrid_cpu.json``; two sizes were timed. ``batch of 32``: no
-    trees were timed there; a node is taken to cost what a sequence more costs between batches of 8
-    and 32 (``near_tie_vs_bitwise`` of ``skeleton.json``), in units of a sequence's share of 32.
+    8192 tokens``: whole passes of ``hybrid_cpu.json``. ``batch of 32``: a bound. No trees were
+    timed there, but 2 nodes a sequence say 2 tokens at most, and speculation with them had
+    ``speculation_batch_32`` times the speed (``skeleton.json``), so t(2) is at most 2 over that.
     """
     skeleton = json.loads((RESULTS / "skeleton.json").read_text(encoding="utf-8"))
     hybrid = json.loads((RESULTS / "hybrid_cpu.json").read_text(encoding="utf-8"))["found"]
     alone = {int(nodes): ms for nodes, ms in skeleton["verify_ms_at_512"].items()}
     far = hybrid["8192: 16 nodes over 1, whole pass of nano, near-tie"]["ratio"]
-    step = {
-        batch: batch
-        / skeleton[f"near_tie_vs_bitwise_{batch}"]["tokens_per_second"]["bitwise"]
-        for batch in (8, 32)
-    }  # fmt: skip
-    row = (step[32] - step[8]) / 24 / (step[32] / 32)
+    row = 2.0 / skeleton["speculation_batch_32"]["ratio"] - 1.0
     return {
         "one request": Cost(tuple(alone), tuple(ms / alone[1] for ms in alone.values()), price),
         "near-tie, 8192 tokens": Cost((1, 16), (1.0, far), price),
@@ -112,10 +107,10 @@ def rows(price: float) -> dict[str, Row]:
         "A8 union": Row(Arm(OWN, UNION)),
         BASE: Row(Arm(OWN, CALIBRATED)),
         **{
-            f"A10 t(n), {name}": Row(Arm(OWN, CALIBRATED, cost=cost))
+            f"A10 t(n), {name}": Row(Arm(OWN, CALIBRATED, None, cost=cost))
             for name, cost in costs(price).items()
         },
-        **{f"A10 {nodes} nodes": Row(Arm(OWN, CALIBRATED), nodes) for nodes in (2, 4, 8)},
+        **{f"A10 {nodes} nodes": Row(Arm(OWN, CALIBRATED, None), nodes) for nodes in (2, 4, 8, 16)},
         "A11 pruned by count": Row(Arm(OWN, UNION, shape=by_count)),
         "A11 pruned by the model, hard (RASD)": Row(Arm(OWN, Fusion("rasd", models=MODELS))),
         "A11 pruned by both, soft": Row(Arm(OWN, UNION, shape=softly)),
@@ -206,8 +201,10 @@ def replayed(options: argparse.Namespace) -> dict[str, Any]:
 
 def remembered() -> dict[str, Any]:
     """A5, A13, A14, A15 and A18 across requests: kind of text -> temperature -> arm -> numbers."""
-    path = RESULTS / "retrieval" / "remember.json"
-    measured = json.loads(path.read_text(encoding="utf-8"))["measured"]
+    measured: dict[str, Any] = {}
+    for path in sorted((RESULTS / "retrieval").glob("remember*.json")):
+        for kind, told in json.loads(path.read_text(encoding="utf-8"))["measured"].items():
+            measured.setdefault(kind, {}).update(told)
     fields = ("tau", "gain", "gain_interval", "requests")
     return {
         kind: {
