@@ -1,6 +1,7 @@
 """Arms of drafting and fusing, replayed on recorded texts: tau and fusing's cost, in seconds.
 
-`record` decodes held-out prompts of four kinds plainly, with every drafter asked at every place;
+`record` decodes held-out prompts of seven kinds plainly, with every drafter asked at every place,
+the engine's own and those of the ablations (``ablations.py``: chains, and the model deaf to noise);
 `play` lets each arm run over the tracks. What replay says of an arm is held to what the engine does
 on the same prompts (`live`). tau counts the bonus; the calibration begins empty with each kind.
 

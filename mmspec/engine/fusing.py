@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TENANTS = 1024  # whose calibration is kept, 32 KiB each; the one heard from last stays longest
 START = 2.5  # tokens that must be expected of what quotes, before anything is learned
-LEAST = 0.5  # the same where a text begins, however little models brought to its tenant's others
+LEAST = 0.25  # the same where a text begins, however little models brought to its tenant's others
 PRICE = 0.8  # target passes that asking a model is taken to cost; on nano it costs 1.2
 SOON, SLOW = 0.15, 0.02  # weights of one round in what a sequence, and a tenant, has learned
 
