@@ -200,21 +200,26 @@ def replayed(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def remembered() -> dict[str, Any]:
-    """A5, A13, A14, A15 and A18 across requests: kind of text -> temperature -> arm -> numbers."""
-    measured: dict[str, Any] = {}
-    for path in sorted((RESULTS / "retrieval").glob("remember*.json")):
-        for kind, told in json.loads(path.read_text(encoding="utf-8"))["measured"].items():
-            measured.setdefault(kind, {}).update(told)
+    """A5, A6, A13, A14, A15 and A18 of requests in a row, as ``remember.py`` measured them.
+
+    Kind of text -> temperature -> arm -> numbers. A6 ran in the engine, where successor rows learn
+    from wrong guesses, too; it is held against own text alone, replayed, repeats included in both.
+    """
+    told: dict[str, Any] = {}
     fields = ("tau", "gain", "gain_interval", "requests")
-    return {
-        kind: {
-            temperature.removeprefix("temperature "): {
-                arm: {field: row[field] for field in fields} for arm, row in one["replayed"].items()
-            }
-            for temperature, one in by_temperature.items()
-        }
-        for kind, by_temperature in measured.items()
-    }
+    for path in sorted((RESULTS / "retrieval").glob("remember*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))["measured"]
+        for kind, by_temperature in measured.items():
+            for temperature, one in by_temperature.items():
+                arms = {
+                    arm: {field: row[field] for field in fields}
+                    for arm, row in one["replayed"].items()
+                }
+                live = one["engine"]["+ recycling, live"]["tau"]
+                own = one["replayed"]["own context"]["repeats_included"]["tau"]
+                arms["+ successor rows, live (A6)"] = {"tau": live, "gain": live / own - 1.0}
+                told.setdefault(kind, {})[temperature.removeprefix("temperature ")] = arms
+    return told
 
 
 def main() -> None:
@@ -235,7 +240,7 @@ def main() -> None:
         },
         "costs": {name: cost._asdict() for name, cost in costs(options.price).items()},
         "replayed": replayed(options),
-        "remember.json": remembered(),
+        "remembered": remembered(),
     }  # fmt: skip
     text = json.dumps(result, indent=1) + "\n"
     if options.out:

@@ -20,7 +20,7 @@ COLUMNS = {
     "pictures": "pictures described",
     "open text": "open text",
 }
-# Requests of remember.json stand under the kind they are nearest to; one has a column of its own.
+# Requests of remember*.json stand under the kind they are nearest to; one has a column of its own.
 ACROSS = "code, other modules"
 REMEMBERED = {
     "quotes": "documents, quotes",
@@ -50,6 +50,7 @@ def lines(price: str, costs: list[str]) -> list[Line]:
         Line("A4 automaton, tree by votes", "A4 automaton, tree by votes"),
         Line("A5 + index of earlier modules", "+ index of earlier modules (A5)", GAIN),
         Line("A6 A4 + successor rows", "A6 tree by votes + successor rows"),
+        Line("A6 A4 + successor rows, live", "+ successor rows, live (A6)", GAIN),
         Line("A6 A9 without successor rows", "A6 model + tree by votes, no successor rows"),
         *(Line(f"A7 switch at {x}", f"A7 switch at {x}") for x in (1.0, 2.5, 4.0)),
         Line("A8 union (A11: no pruning)", "A8 union"),
@@ -120,7 +121,7 @@ def cell(result: dict[str, Any], line: Line, column: str) -> str:
     told = []
     for temperature in TEMPERATURES:
         if line.what == GAIN:
-            kind = result["remember.json"].get(REMEMBERED.get(column, ""), {})
+            kind = result["remembered"].get(REMEMBERED.get(column, ""), {})
             row = kind.get(temperature, {}).get(line.arm)
             told.append("-" if row is None else f"{100 * row['gain']:+.0f}")
             continue
@@ -150,7 +151,7 @@ def counted(what: str) -> str:
     names = {
         TAU: "tau",
         SHARE: "% of rounds that ask",
-        GAIN: "% of tau over own text alone, `remember.json`",
+        GAIN: "% of tau over own text alone, `remember*.json`",
         "worth": f"tokens a pass, asking at {key}",
         "t(n)": f"tokens a pass of 1 node, {key}",
     }

@@ -59,7 +59,7 @@ def test_every_row_has_its_numbers(bench):
     kinds = dict.fromkeys(ablations.KINDS, arms)
     result = {
         "replayed": dict.fromkeys(table.TEMPERATURES, kinds),
-        "remember.json": ablations.remembered(),
+        "remembered": ablations.remembered(),
     }
     for line in table.lines("1.2", list(ablations.costs(1.2))):
         cells = [table.cell(result, line, column) for column in (*table.COLUMNS, table.ACROSS)]
