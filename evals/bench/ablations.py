@@ -158,19 +158,20 @@ def measure(tracks: Tracks, kind: str, row: Row) -> Played:
     return played
 
 
-def summary(played: Played, base: Played, prices: ListOf[float], price: float) -> dict[str, Any]:
-    """An arm's numbers, and its gain over the base."""
+def summary(
+    played: Played, base: Played, prices: ListOf[float], at: dict[str, Cost] | None = None
+) -> dict[str, Any]:
+    """An arm's numbers, and its gain over the base; ``at``: costs of trees at which it counts."""
     told: dict[str, Any] = {
         "tau": played.tau,
         "nodes": played.nodes,
         "asked": played.asked / played.rounds,
         "worth": {f"{one:g}": played.worth(one) for one in prices},
-        "worth_at_t(n)": {
-            name: played.worth(price, cost) for name, cost in costs(price).items()
-        },
         "tau_over_A9": played.tau / base.tau - 1.0,
         "tau_over_A9_interval": None,
     }  # fmt: skip
+    if at:
+        told["worth_at_t(n)"] = {name: played.worth(one.price, one) for name, one in at.items()}
     if len(played.each) == len(base.each):
         mine, theirs = np.array(played.each), np.array(base.each)
         draw, gains = np.random.default_rng(0), []
@@ -192,7 +193,12 @@ def replayed(options: argparse.Namespace) -> dict[str, Any]:
             arms = rows(options.price)
             base = measure(tracks, kind, arms[BASE])
             told.setdefault(temperature, {})[kind] = {
-                name: summary(measure(tracks, kind, row), base, options.prices, options.price)
+                name: summary(
+                    measure(tracks, kind, row),
+                    base,
+                    options.prices,
+                    costs(options.price) if name.startswith("A10") else None,
+                )
                 for name, row in arms.items()
             }
             print(temperature, kind, flush=True)
@@ -222,6 +228,15 @@ def remembered() -> dict[str, Any]:
     return told
 
 
+def rounded(told: Any) -> Any:
+    """All numbers to four places."""
+    if isinstance(told, dict):
+        return {key: rounded(one) for key, one in told.items()}
+    if isinstance(told, list | tuple):
+        return [rounded(one) for one in told]
+    return round(told, 4) if isinstance(told, float) else told
+
+
 def main() -> None:
     """Replay, join, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -242,7 +257,7 @@ def main() -> None:
         "replayed": replayed(options),
         "remembered": remembered(),
     }  # fmt: skip
-    text = json.dumps(result, indent=1) + "\n"
+    text = json.dumps(rounded(result), indent=1) + "\n"
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """The ablations as one Markdown table, from what ``ablations.py`` wrote; it is printed.
 
-python evals/bench/ablations_table.py
+    python evals/bench/ablations_table.py > evals/results/retrieval/ablations.md
 """
 
 from __future__ import annotations
@@ -161,12 +161,11 @@ def counted(what: str) -> str:
 def main() -> None:
     """Print it."""
     result = json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8"))
-    some = next(iter(result["replayed"]["0.0"].values()))["A9 calibrated"]
     columns = [*COLUMNS, ACROSS]
     print("| ablation | counted | " + " | ".join(columns) + " | all seven |")
     print("|---" * (3 + len(columns)) + "|")
     price = f"{result['config']['price']:g}"
-    for line in lines(price, list(some["worth_at_t(n)"])):
+    for line in lines(price, list(result["costs"])):
         cells = [cell(result, line, column) for column in columns]
         print(
             "| " + " | ".join([line.title, counted(line.what), *cells, mean(result, line)]) + " |"

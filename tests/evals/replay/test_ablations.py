@@ -50,7 +50,7 @@ def test_every_row_has_its_numbers(bench):
         played = ablations.measure(own, "open text", row)
         base = ablations.measure(own, "open text", rows[ablations.BASE])
         assert played.emitted == 6
-        arms[name] = ablations.summary(played, base, [1.2], 1.2)
+        arms[name] = ablations.summary(played, base, [1.2], ablations.costs(1.2))
     assert arms["A0 plain"]["tau"] == pytest.approx(1.0)
     assert arms["A1 model's tree"]["tau"] == pytest.approx(3.0)
     assert arms["A1 model's tree"]["worth"]["1.2"] == pytest.approx(3.0 / 2.2)
