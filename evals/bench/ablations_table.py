@@ -1,6 +1,6 @@
 """The ablations as one Markdown table, from what ``ablations.py`` wrote; it is printed.
 
-    python evals/bench/ablations_table.py > evals/results/retrieval/ablations.md
+python evals/bench/ablations_table.py > evals/results/retrieval/ablations.md
 """
 
 from __future__ import annotations
