@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mmspec.engine.engine import Engine
     from mmspec.model.processor import Processor
 
-TEMPERATURES = (0.0, 0.6)
+TEMPERATURES = (0.0, 0.6, 1.0)
 MEMORY = {"remember": True, "prompts": True}
 OWN = "own context"
 ARMS = {
@@ -80,7 +80,7 @@ def live(options: argparse.Namespace, arm: str) -> Recorded:
     corpus = engine.panel._drafters.get("retrieval.corpus")  # a bench may look
     told: Recorded = {}
     for kind, asked in kinds(processor, options).items():
-        for temperature in TEMPERATURES:
+        for temperature in options.temperatures:
             path = options.tracks / f"{arm}, {kind}, {temperature}.json"
             if path.exists():
                 told[kind, temperature] = load(path, asked)
@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="requests of every other kind")
     parser.add_argument("--documents", type=int, default=3, help="seed of documents")
     parser.add_argument("--seed", type=int, default=1, help="of sampling")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--tracks", type=Path, default=Path("runs/remember"), help="of answers")
     parser.add_argument("--check", action="store_true", help="own context in the engine as well")
     parser.add_argument("--out", type=Path)
@@ -215,7 +216,7 @@ def main() -> None:
         "provenance": provenance(options, "llava") | {"command": "evals/bench/remember.py"},
         "config": {
             "cap": CAP, "shown": SHOWN, "places_of_a_module": PLACES, "nodes": 16, "depth": 16,
-            "temperatures": TEMPERATURES, "requests_of_code": options.code,
+            "temperatures": options.temperatures, "requests_of_code": options.code,
             "requests_of_others": options.count,
         },
         "seed": {"documents": options.documents, "sampling": options.seed},

@@ -1,6 +1,7 @@
 """Arms of drafting and fusing, replayed on recorded texts: tau and fusing's cost, in seconds.
 
-`record` decodes held-out prompts of four kinds plainly, with every drafter asked at every place;
+`record` decodes held-out prompts of seven kinds plainly, with every drafter asked at every place,
+the engine's own and those of the ablations (``ablations.py``: chains, and the model deaf to noise);
 `play` lets each arm run over the tracks. What replay says of an arm is held to what the engine does
 on the same prompts (`live`). tau counts the bonus; the calibration begins empty with each kind.
 
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 from arms import decode
 from mmspec_evals.registry import find
+from mmspec_evals.replay.chains import Chain
+from mmspec_evals.replay.deterministic import Deterministic
 from mmspec_evals.replay.play import Arm, Played, play
 from mmspec_evals.replay.record import record
 from mmspec_evals.replay.track import load, save
@@ -27,19 +30,30 @@ from mmspec_evals.running.prepare import Asked, Preparer
 from mmspec_evals.task import Want
 from skeleton import provenance
 
-from mmspec.core.calibration import Calibration
 from mmspec.core.config import Config, Drafters, EngineConfig, ModelConfig
 from mmspec.core.drafter import Budget
 from mmspec.core.fuse import Fusion
 from mmspec.core.request import Sampling, Speculation
 from mmspec.engine.build import build
+from mmspec.engine.fusing import Fuser
 
 if TYPE_CHECKING:
+    from mmspec_evals.replay.chains import Rule
+
+    from mmspec.core.drafter import Drafter
     from mmspec.core.request import Prompt
     from mmspec.engine.engine import Engine
     from mmspec.model.processor import Processor
+    from mmspec.text.eagle import Eagle
 
 WIDE = Budget(16, 16)
+RULES: tuple[Rule, ...] = ("pld", "earliest", "recent", "vote")
+# Numbers of a track's drafters: what the engine has, then what is held against it.
+MODEL, SUFFIX, RECYCLING, DETERMINISTIC, PLD, EARLIEST, RECENT, VOTE = range(8)
+ALONE, QUOTING = frozenset({MODEL}), frozenset({SUFFIX, RECYCLING})
+OWN = ALONE | QUOTING
+MODELS = 1 << MODEL | 1 << DETERMINISTIC
+CALIBRATED = Fusion("calibrated", models=MODELS)
 
 
 class Kind(NamedTuple):
@@ -73,24 +87,20 @@ def prompts(processor: Processor, kind: Kind, options: argparse.Namespace) -> di
     return {doc.id: preparer.case(task, doc).prompt for doc in task.load(want).docs}
 
 
-def arms(models: int, model: int) -> dict[str, tuple[Arm, bool]]:
-    """Ways to draft by name, and whether each is calibrated. ``model``: number of the model's."""
-    quoting = frozenset(i for i in range(8) if not models >> i & 1)
-    alone = frozenset({model})
+def arms() -> dict[str, Arm]:
+    """Ways to draft by name, over the engine's own drafters."""
     told = {
-        "plain": (Arm(frozenset()), False),
-        "model": (Arm(alone), False),
-        "quotes": (Arm(quoting), False),
-        "union": (Arm(how=Fusion("union", models=models)), False),
-        "calibrated": (Arm(how=Fusion("calibrated", models=models)), True),
-        "quotes, calibrated": (Arm(quoting, Fusion("calibrated", models=models)), True),
-        "rasd": (Arm(how=Fusion("rasd", models=models)), False),
+        "plain": Arm(frozenset()),
+        "model": Arm(ALONE, Fusion(models=MODELS)),
+        "quotes": Arm(QUOTING, Fusion(models=MODELS)),
+        "union": Arm(OWN, Fusion("union", models=MODELS)),
+        "calibrated": Arm(OWN, CALIBRATED),
+        "quotes, calibrated": Arm(QUOTING, CALIBRATED),
+        "rasd": Arm(OWN, Fusion("rasd", models=MODELS)),
     }
     for enough in (1.0, 2.5, 4.0, 6.0):
-        told[f"switch at {enough}"] = (Arm(how=Fusion("switch", enough, models)), False)
-        told[f"calibrated, model not asked from {enough}"] = (
-            Arm(how=Fusion("calibrated", models=models), enough=enough), True,
-        )  # fmt: skip
+        told[f"switch at {enough}"] = Arm(OWN, Fusion("switch", enough, MODELS))
+        told[f"calibrated, model not asked from {enough}"] = Arm(OWN, CALIBRATED, enough)
     return told
 
 
@@ -104,7 +114,7 @@ def open_engine(options: argparse.Namespace, arm: str = "union") -> tuple[Engine
 
 
 def suited(kind: str) -> list[str]:
-    """Addresses of the drafters that are asked for a kind of text, the model's first."""
+    """Addresses of the engine's drafters that are asked for a kind of text, the model's first."""
     model = "vision.vispec" if kind.startswith("pictures") else "text.eagle"
     return [model, "retrieval.suffix", "retrieval.recycling"]
 
@@ -115,7 +125,10 @@ def record_all(options: argparse.Namespace) -> None:
     options.tracks.mkdir(parents=True, exist_ok=True)
     every = engine.panel._drafters  # a bench may look
     for name, kind in KINDS.items():
-        drafters = {address: every[address] for address in suited(name)}
+        drafters: dict[str, Drafter] = {address: every[address] for address in suited(name)}
+        drafters["bench.deterministic"] = Deterministic(cast("Eagle", every[suited(name)[0]]))
+        for rule in RULES:
+            drafters[f"bench.{rule}"] = Chain(rule, engine.target.facts)
         sampling = Sampling(temperature=options.temperature, seed=1, max_tokens=options.cap)
         asked = prompts(processor, kind, options)
         tracks = record(engine, drafters, asked, sampling, WIDE)
@@ -129,15 +142,15 @@ def play_all(options: argparse.Namespace) -> dict[str, object]:
     for name in KINDS:
         tracks = list(load(options.tracks / f"{name}.npz"))
         rows: dict[str, object] = {}
-        for arm_name, (arm, calibrated) in arms(0b1, 0).items():
-            played, table = Played(), Calibration() if calibrated else None
+        for arm_name, arm in arms().items():
+            played, fuser = Played(), Fuser(arm.how)
             for one in tracks:
-                play(one, arm, Budget(options.nodes, options.depth), played, table)
+                play(one, arm, Budget(options.nodes, options.depth), played, fuser)
             half, most = np.quantile(played.seconds, [0.5, 0.99])
             rows[arm_name] = {
                 "tau": played.tau,
-                "nodes": played.nodes / played.rounds,
-                "model_asked": played.model_rounds / played.rounds,
+                "nodes": played.nodes,
+                "model_asked": played.asked / played.rounds,
                 "fuse_us_p50": 1e6 * half,
                 "fuse_us_p99": 1e6 * most,
             }

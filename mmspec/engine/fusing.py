@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TENANTS = 1024  # whose calibration is kept, 32 KiB each; the one heard from last stays longest
 START = 2.5  # tokens that must be expected of what quotes, before anything is learned
+LEAST = 0.25  # the same where a text begins, however little models brought to its tenant's others
 PRICE = 0.8  # target passes that asking a model is taken to cost; on nano it costs 1.2
 SOON, SLOW = 0.15, 0.02  # weights of one round in what a sequence, and a tenant, has learned
 
@@ -95,8 +96,7 @@ class Fuser:
         """
         if self._how.arm != "calibrated":
             return self._how.switch
-        brings = self._brings.get(sequence.id, self._of(sequence).brings)
-        return (1.0 + brings) / (1.0 + PRICE) - 1.0
+        return (1.0 + self._brought(sequence)) / (1.0 + PRICE) - 1.0
 
     def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         """Of a verified tree, what came true; one that was cut since it was fused teaches nothing.
@@ -111,7 +111,7 @@ class Fuser:
         learned.calibration.learn(cells, tree.parents, kept)
         if tree.guessed_by(self._how.models):
             brought = len(kept) - 1
-            before = self._brings.get(sequence.id, learned.brings)
+            before = self._brought(sequence)
             self._brings[sequence.id] = before + SOON * (brought - before)
             learned.brings += SLOW * (brought - learned.brings)
 
@@ -123,6 +123,14 @@ class Fuser:
     def clear(self) -> None:
         """Begin anew with every tenant."""
         self._tenants.clear()
+
+    def _brought(self, sequence: Sequence) -> float:
+        """Tokens that rounds with a model keep of a sequence; at first, as with its tenant's.
+
+        Nobody learns from a model that is not asked, so every text asks a few times.
+        """
+        least = (1.0 + LEAST) * (1.0 + PRICE) - 1.0
+        return self._brings.get(sequence.id, max(self._of(sequence).brings, least))
 
     def _table(self, sequence: Sequence) -> Calibration | None:
         return self._of(sequence).calibration if self._how.arm == "calibrated" else None

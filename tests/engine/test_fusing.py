@@ -13,7 +13,7 @@ from mmspec.core.fuse import Fusion
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
-from mmspec.engine.fusing import START, TENANTS, Fuser
+from mmspec.engine.fusing import LEAST, START, TENANTS, Fuser
 from mmspec.retrieval import recycling, suffix
 
 PROMPTS = {
@@ -106,3 +106,19 @@ def test_a_model_that_brings_little_is_asked_where_less_is_expected():
     tree = fuser.fuse(sequence("B"), quoted, Budget(16, 8))
     fuser.learn(sequence("B"), tree, np.array([0]))
     assert fuser.enough(sequence("B")) == before
+
+
+def test_a_tenants_next_text_asks_again_whatever_its_others_were_like():
+    """Who is never asked brings nothing: without a first question that would be for good."""
+    fuser = Fuser(Fusion("calibrated", models=0b1))
+    for text in range(20):
+        for _ in range(30):  # rounds with the model keep nothing
+            tree = fuser.fuse(sequence("A", str(text)), TREES, Budget(16, 8))
+            fuser.learn(sequence("A", str(text)), tree, np.array([0]))
+        assert fuser.enough(sequence("A", str(text))) <= 0.0
+        fuser.forget(f"{text}/0")
+    assert fuser.enough(sequence("A", "next")) == pytest.approx(LEAST)
+    for _ in range(10):  # and where it keeps much, this text soon asks as any other would
+        tree = fuser.fuse(sequence("A", "next"), TREES, Budget(16, 8))
+        fuser.learn(sequence("A", "next"), tree, np.arange(5))
+    assert fuser.enough(sequence("A", "next")) > 1.5 * LEAST

@@ -46,7 +46,11 @@ def record(
     engine: Engine, drafters: Mapping[str, Drafter], prompts: Mapping[str, Prompt],
     sampling: Sampling, wide: Budget,
 ) -> list[Track]:  # fmt: skip
-    """Tracks of the answers to some prompts, one after another, each from what it knows alone."""
+    """Tracks of the answers to some prompts, one after another, each from what it knows alone.
+
+    Raises:
+        RuntimeError: a request failed, or a drafter did in it.
+    """
     own, tracks = engine.panel, []
     engine.panel = recorder = Recorder(drafters, engine, wide)
     try:
@@ -58,8 +62,9 @@ def record(
             while engine.busy:
                 for delta in engine.step():
                     told += delta.tokens
-                    if delta.error is not None:
-                        raise RuntimeError(delta.error)
+                    off = delta.report.off_reasons if delta.report is not None else {}
+                    if delta.error is not None or off:
+                        raise RuntimeError(delta.error or f"{name}: {off}")
             # The first token came from the pass over the prompt's last: a place like all others.
             root = int(prompt.ids[-1])
             tracks.append(track(name, drafters, np.array([root, *told]), recorder.kept))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tiny
-from mmspec_evals.replay.play import Arm, Played, play, walk
+from mmspec_evals.replay.play import Arm, Cost, Played, best_size, play, walk
 from mmspec_evals.replay.record import record
 from mmspec_evals.replay.track import FIELDS, load, save, track
 from running import engine, reported
 
-from mmspec.core.calibration import Calibration
 from mmspec.core.drafter import Budget
 from mmspec.core.fuse import Fusion
 from mmspec.core.request import Prompt, Sampling
 from mmspec.core.tree import TokenTree
+from mmspec.engine.fusing import Fuser
 from mmspec.retrieval import suffix
 
 SAMPLINGS = {
@@ -47,20 +47,79 @@ def test_replay_foretells_the_engine_round_by_round(target, sampling, arm):
     told = reported(running, prompts(), sampling)
     tracks = record(engine(target), drafters(target), prompts(), sampling, Budget(16, 16))
     budget = Budget(16, 16)
-    table = Calibration()
     for one in tracks:
         said, report = told[one.name]
         assert one.tokens[1:].tolist() == said  # recording decodes plainly
         if arm == "calibrated":  # what is learned depends on who was met before: nobody
-            table = Calibration()
             running = engine(target, drafters(target), fusion=arm)
             _, report = reported(running, {one.name: prompts()[one.name]}, sampling)[one.name]
         played = Played()
-        play(one, Arm(how=Fusion(arm)), budget, played, table)
+        play(one, Arm(how=Fusion(arm)), budget, played)
         assert played.rounds == report.rounds
         assert played.emitted == len(said)
         assert played.tau == pytest.approx(report.tau)
     assert any(len(trees) for one in tracks for trees in one.trees())
+
+
+class Dear(suffix.Suffix):
+    runs_model = True
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+def test_replay_asks_a_model_when_the_engine_would(target, sampling):
+    def two():
+        return {
+            "text.dear": Dear(suffix.Config(), target.facts),
+            "retrieval.one": suffix.build(suffix.Config(floor=0.3), target.facts),
+        }
+
+    running = engine(target, two(), fusion="calibrated", enough=None)
+    how = Fusion("calibrated", models=0b1)
+    fuser, asked = Fuser(how), []
+    tracks = record(engine(target), two(), prompts(), sampling, Budget(16, 16))
+    for one in tracks:  # what is learned of one is known of the next
+        _, report = reported(running, {one.name: prompts()[one.name]}, sampling)[one.name]
+        played = Played()
+        play(one, Arm(how=how, enough=None), Budget(16, 16), played, fuser)
+        assert (played.rounds, played.tau) == (report.rounds, pytest.approx(report.tau))
+        asked.append(played.asked / played.rounds)
+    assert 0 < np.mean(asked) < 1
+
+
+def test_texts_with_pictures_are_learned_from_apart():
+    guessed = TokenTree.chain(np.array([1, 4, 5]), np.log([1.0, 0.9, 0.9]), 0)
+    fuser = Fuser(Fusion("calibrated", models=0b1))
+    for number, source in enumerate(("text.m", "vision.m", "text.m")):
+        one = track(str(number), (source,), np.array([1, 7]), [[guessed]])
+        play(one, Arm(how=Fusion("calibrated", models=0b1)), Budget(16, 8), Played(), fuser)
+    tried = {key: float(own.calibration.cells[:, 0].sum()) for key, own in fuser._tenants.items()}
+    assert tried == {("", True): 1.0, ("", False): pytest.approx(2.0, abs=0.01)}
+
+
+def test_a_drafter_that_fails_is_no_track(target):
+    class Broken(suffix.Suffix):
+        def draft(self, sequences, budgets):
+            raise ValueError
+
+    drafters = {"retrieval.broken": Broken(suffix.Config(), target.facts)}
+    with pytest.raises(RuntimeError, match="broken"):
+        record(engine(target), drafters, prompts(), SAMPLINGS["greedy"], Budget(8, 8))
+
+
+def test_a_tree_is_as_large_as_pays():
+    tree = TokenTree.chain(np.array([1, 2, 3, 4]), np.log([1.0, 0.9, 0.5, 0.1]))
+    free, steep = Cost((1, 4), (1.0, 1.0)), Cost((1, 4), (1.0, 4.0))
+    assert best_size(tree, free, asked=False) == 4
+    assert best_size(tree, steep, asked=False) == 1
+    # A pass that is dear anyway is worth more rows.
+    assert best_size(tree, steep._replace(price=1.0), asked=True) == 2
+    one = track("a", ("text.m",), np.array([1, 2, 3, 4, 5]), [[tree], [], [], []])
+    played = Played()
+    play(one, Arm(cost=steep), Budget(16, 8), played)
+    assert played.sizes == [1, 1, 1, 1]
+    played = Played()
+    play(one, Arm(), Budget(16, 8), played)
+    assert played.worth(0.0, steep) == pytest.approx(4 / 4)
 
 
 def test_fewer_nodes_and_nobody_take_more_rounds(target):
@@ -78,11 +137,12 @@ def test_a_model_is_not_asked_where_what_quotes_promises_enough():
     quoted = TokenTree.chain(np.array([1, 2, 3]), np.log([1.0, 0.9, 0.9]), 1)
     guessed = TokenTree.chain(np.array([1, 4, 5]), np.log([1.0, 0.9, 0.9]), 0)
     one = track("a", ("text.m", "retrieval.q"), np.array([1, 4, 5, 6]), [[guessed, quoted], [], []])
-    for enough, asked in ((1.0, 0), (3.0, 1)):
+    # Where nothing is quoted, the model is asked, whether or not it has a guess.
+    for enough, rounds, asked in ((1.0, 3, 2), (3.0, 1, 1)):
         played = Played()
         play(one, Arm(how=Fusion(models=0b1), enough=enough), Budget(16, 8), played)
-        assert played.model_rounds == asked
-        assert played.emitted == 3
+        assert played.each == [(3, rounds, asked)]
+        assert played.worth(2.0) == pytest.approx(3 / (rounds + 2.0 * asked))
 
 
 def test_a_walk_ends_where_the_text_leaves_the_tree():
