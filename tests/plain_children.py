@@ -23,13 +23,14 @@ def children(
     k: int,
     reach: int = 256,
     tau: float = 0.5,
+    heard: float = 1.0,
     ids: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` most promising children of every node, for :func:`grow`.
 
     For a greedy request they are the drafter's most likely tokens. For a sampled one the target
-    will draw argmax of log p + G, so they are ranked by log q + G with the very same noise, and
-    a child's chance is the softmax of that over ``tau``.
+    will draw argmax of log p + G, so they are ranked by log q + w G with the very same noise, and
+    a child's chance is the softmax of that over w ``tau`` + 1 - w.
 
     Args:
         logits: [F, V], the drafter's.
@@ -38,6 +39,7 @@ def children(
         k: children of a node.
         reach: how many of the drafter's most likely tokens compete once noise is added.
         tau: how far the drafter's logits stray from the target's (their noise's scale).
+        heard: w.
         ids: int64 [V], the target token id of every column; None: the column itself.
 
     Returns:
@@ -56,7 +58,7 @@ def children(
         sequence = sequences[level.owner[row]]
         position = len(sequence) + level.depth
         noise = gumbel_at(sequence.seed, sequence.choice, position, tokens[row])
-        heat = (scores[row] + noise) / np.float32(tau)
+        heat = (scores[row] + noise * np.float32(heard)) / np.float32(heard * tau + 1 - heard)
         heat -= heat.max()
         scores[row] = heat - np.log(np.exp(heat).sum())
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

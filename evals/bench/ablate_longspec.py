@@ -1,45 +1,42 @@
 """Which parts of the drafter of bounded memory pay: each changed alone, over seeds.
 
-Every arm is `mmspec train longspec` with one change, the same steps and data. What counts is the
-tau of greedy chains of ``DEPTH`` drafts (bonus included) along held-out answers, on positions as
-they are, of its own tokens those that the drafter sees when it drafts: on short texts (the last of
-``--data``), and on long ones (``--far``, a folder of answers in texts of up to 16,000 tokens).
+Every arm is `mmspec train longspec` with one change, the same steps and data. What counts is tau,
+the bonus included, of decoding with that drafter alone at temperature 0: the section of a document
+that is to be repeated, as in `long.py`, at every length. A document is read once for all arms.
 
-    python evals/bench/ablate_longspec.py --data runs/longspec/answers --far runs/longspec/far \
-        --steps 300 --out evals/results/long/retrained.json
+    python evals/bench/ablate_longspec.py --data runs/longspec/answers --steps 300 \
+        --lengths 2048 8192 --out evals/results/long/retrained.json
 """
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
+from arms import Run, decode
+from long import prompt
 from retrained import Change, as_here, changed, command_line, course, folder_of, once, table, write
 
-from mmspec.longctx.longspec_checkpoint import load_checkpoint
+from mmspec.core.config import Config, EngineConfig, ModelConfig
+from mmspec.core.request import Sampling, Speculation
+from mmspec.engine.build import build, build_drafter
+from mmspec.engine.draft import Panel
 from mmspec.longctx.longspec_network import LongspecNetwork
-from mmspec.model.load import load_model, load_processor
 from mmspec.train.asked import Asked
-from mmspec.train.capture import FrozenTarget
-from mmspec.train.drafter_loop import Crew
-from mmspec.train.longspec_stage import LongspecStage
-from mmspec.train.reading import Reading
 from mmspec.train.recipe_file import read
 from mmspec.train.recipes import longspec
 from mmspec.train.recipes.longspec import Recipe, train
-from mmspec.train.responses import Responses
-from mmspec.train.stretching import Stretching
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from pathlib import Path
 
     from mmspec.text.eagle_network import EagleNetwork
 
-DEPTH, HELD, WIDE = 6, 64, 16_384
+ADDRESS, ANSWER = "longctx.longspec", Sampling(temperature=0.0, max_tokens=400)
 SOFTLY = 0.25
 PLAIN: Change = {"fitted": False, "mix": {"unroll": 1}}  # a stream of embeddings: as published
 ARMS: dict[str, Change] = {
@@ -57,11 +54,10 @@ ARMS: dict[str, Change] = {
     "no features, shift U{1..4}": PLAIN | {"drawn": True, "mix": {"unroll": 1, "depth": 4}},
     "no features, shift U{1..16}": PLAIN | {"drawn": True, "mix": {"unroll": 1, "depth": 16}},
 }
-SHOWN = ("short_tau", "far_tau")
 
 
 def learned(name: str, base: Recipe, seed: int, options: argparse.Namespace) -> Mapping[str, float]:
-    """Train one arm and try it."""
+    """Train one arm: the last trial's numbers."""
     folder = folder_of(options.work, name, seed)
     told = course(msgspec.to_builtins(base), seed, options.steps)
     recipe = msgspec.convert(changed(told, ARMS[name]), Recipe)
@@ -72,17 +68,9 @@ def learned(name: str, base: Recipe, seed: int, options: argparse.Namespace) -> 
         longspec.begin_far = lambda *given: featureless(begin(*given))
     asked = Asked(options.target, folder, options.device, None, options.data)
     try:
-        train(recipe, asked)
+        return train(recipe, asked)
     finally:
         longspec.begin_far = begin
-    network = load_checkpoint(folder / "drafter").float()
-    short = Reading(rows=1, width=2048, held_out=HELD)
-    far = msgspec.structs.replace(short, width=WIDE, held_out=options.far_held)
-    return {
-        f"{where}_{key.removeprefix('held_out_')}": value
-        for where, data, how in (("short", options.data, short), ("far", options.far, far))
-        for key, value in tried(network, recipe, asked, data, how).items()
-    }
 
 
 def deaf(network: LongspecNetwork) -> LongspecNetwork:
@@ -109,29 +97,43 @@ def featureless(begun: EagleNetwork | LongspecNetwork) -> LongspecNetwork:
     return network
 
 
-@torch.no_grad()
-def tried(
-    network: LongspecNetwork, recipe: Recipe, asked: Asked, data: Path, reading: Reading
-) -> Mapping[str, float]:
-    """Chains of ``DEPTH`` drafts along held-out answers, nothing standing in for other texts."""
-    config = network.config
-    target = FrozenTarget(load_model(asked.model), config.features, keys=config.reads)
-    network.lend(target.embed, target.logits, target.norm)
-    kept = None if config.draft_vocabulary is None else network.target_ids().to(target.device)
-    plan = msgspec.structs.replace(
-        recipe, reading=reading, spans=(), crowd=0.0, drawn=False, stretching=Stretching(share=0.0),
-        mix=msgspec.structs.replace(recipe.mix, unroll=DEPTH, depth=DEPTH, features=0.0),
-    )  # fmt: skip
-    answers = Responses(data, load_processor(asked.model))
-    stage = LongspecStage(network, target, answers, kept, plan, Crew(), lambda *_: None)
-    return stage.trial()
+def taus(folders: dict[str, Path], options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Tau of decoding with each arm's drafter alone, by length."""
+    model = ModelConfig(path=options.target)
+    engine, processor = build(
+        Config(model=model, engine=EngineConfig(max_sequences=2, judge_rounds=0), drafters={})
+    )
+    facts = engine.target.facts
+    panels = {
+        name: Panel({ADDRESS: build_drafter(ADDRESS, {"path": str(one)}, facts)},
+                    facts.vocabulary, cache=engine.cache)
+        for name, one in folders.items()
+    }  # fmt: skip
+    own, speculation = engine.panel, Speculation(drafters=(ADDRESS,))
+    told: dict[str, dict[str, float]] = {name: {} for name in panels}
+    for length in options.lengths:
+        runs: dict[str, list[Run]] = {name: [] for name in panels}
+        for number in range(options.count):
+            asked = prompt(processor, number, length)
+            engine.panel = own
+            engine.reset()
+            plain = decode(engine, [asked], Speculation(enabled=False), ANSWER)
+            for name, engine.panel in panels.items():
+                runs[name].append(decode(engine, [asked], speculation, ANSWER))
+                if runs[name][-1].ids != plain.ids:
+                    raise SystemExit(f"{name}: text differs from plain decoding")
+        for name, some in runs.items():
+            emitted, rounds = (sum(getattr(r, k) for r in some) for k in ("emitted", "rounds"))
+            told[name][f"tau at {length}"] = emitted / rounds
+        print(length, {name: round(one[f"tau at {length}"], 3) for name, one in told.items()})
+    return told
 
 
 def main() -> None:
-    """Run the arms that are asked for and write the table."""
+    """Train the arms that are asked for, decode with each, and write the table."""
     parser = command_line(__doc__, ARMS, "runs/ablate_longspec")
-    parser.add_argument("--far", type=Path, required=True)
-    parser.add_argument("--far-held", type=int, default=HELD, help="long answers to try")
+    parser.add_argument("--lengths", type=int, nargs="*", default=[2048, 8192])
+    parser.add_argument("--count", type=int, default=3, help="documents of a length")
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = read(Recipe, "longspec.toml", options.config)
@@ -141,8 +143,12 @@ def main() -> None:
         one = partial(learned, name, base, seed, options)
         return once(folder_of(options.work, name, seed), one)
 
-    told = {"depth": DEPTH, "arms": table(ARMS, options, run, SHOWN)}
-    write(options, "evals/bench/ablate_longspec.py", base, told)
+    told = table(ARMS, options, run, ("held_out_tau",))
+    for seed in options.seeds:
+        folders = {n: folder_of(options.work, n, seed) / "drafter" for n in told}
+        for name, found in taus(folders, options).items():
+            told[name].setdefault("decoding", []).append(found)
+    write(options, "evals/bench/ablate_longspec.py", base, {"arms": told})
 
 
 if __name__ == "__main__":

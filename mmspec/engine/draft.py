@@ -14,7 +14,7 @@ from mmspec.core.errors import CacheFullError, EngineFaultError
 from mmspec.core.tree import TokenTree
 from mmspec.engine.asking import Asking
 from mmspec.engine.fusing import Fuser
-from mmspec.engine.goodput import Ledger
+from mmspec.engine.goodput import Ledger, spot
 from mmspec.engine.routing import Router, dear, named
 from mmspec.model.keys import Keys
 
@@ -60,6 +60,7 @@ class Panel:
         self._drafters = dict(drafters)
         self._enough, self._clock = enough, clock
         self.router = router or Router(self._drafters, EngineConfig(judge_rounds=0), Ledger())
+        self._ledger = self.router.ledger
         self._bounds = self.router.bounds
         self._asking = Asking(self._drafters, vocabulary, self._bounds)
         self._fuser = fuser or Fuser()
@@ -149,6 +150,7 @@ class Panel:
                 self._asking.retire(address, sequence, tallies, why)
         guesses: list[list[TokenTree]] = [[] for _ in sequences]
         known = [tallies[sequence.id] for sequence in sequences]
+        where = spot(sum(map(len, sequences)), len(sequences))
         heard = [
             self._heard(sequence, tally) if budget.nodes > 1 else ()
             for sequence, tally, budget in zip(sequences, known, budgets, strict=True)
@@ -156,10 +158,11 @@ class Panel:
         for source, address in self._speakers:
             speaks = [index for index, mine in enumerate(heard) if address in mine]
             if address in self._dear:
+                price = self._ledger.asking(address, where)
                 speaks = [
                     one
                     for one in speaks
-                    if self._wanting(sequences[one], guesses[one], budgets[one])
+                    if self._wanting(sequences[one], guesses[one], budgets[one], price)
                 ]
             for index in speaks:
                 self._remind(source, sequences[index], known[index])
@@ -172,7 +175,9 @@ class Panel:
             trees = self._asking.trees(
                 address, asked, [budgets[index] for index in speaks], tallies
             )
-            self._charge(source, began, [known[index] for index in speaks], asked=True)
+            took = self._charge(source, began, [known[index] for index in speaks], asked=True)
+            if address in self._dear:
+                self._ledger.ask(address, took)
             for index, tree in zip(speaks, trees, strict=True):
                 if tree is not None and len(tree) > 1:
                     guesses[index].append(self._stamped(tree, source))
@@ -231,9 +236,11 @@ class Panel:
             if address in named and address not in tally.off and source not in quiet
         ]
 
-    def _wanting(self, sequence: Sequence, guesses: ListOf[TokenTree], budget: Budget) -> bool:
+    def _wanting(
+        self, sequence: Sequence, guesses: ListOf[TokenTree], budget: Budget, price: float | None
+    ) -> bool:
         """Whether what was guessed so far promises too little to go without a model."""
-        enough = self._fuser.enough(sequence) if self._enough is None else self._enough
+        enough = self._fuser.enough(sequence, price) if self._enough is None else self._enough
         return self._fuser.expected(sequence, guesses, budget) < enough
 
     def _owe(self, source: int, sequence: Sequence, tally: Tally, seen: Observation) -> None:
@@ -256,14 +263,15 @@ class Panel:
 
     def _charge(
         self, source: int, began: float, whom: ListOf[Tally], *, asked: bool = False
-    ) -> None:
-        """Put down what a call took, for each sequence an equal part."""
+    ) -> float:
+        """Put down what a call took, for each sequence an equal part, which is returned."""
         took = self._clock() - began
         self.spent += took
         share = took / len(whom)
         for tally in whom:
             if tally.trial is not None:
                 tally.trial.charge(source, share, asked=asked)
+        return share
 
     @staticmethod
     def _part(seen: Observation, chosen: list[int], everyone: ListOf[Sequence]) -> Observation:

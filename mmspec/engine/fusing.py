@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 TENANTS = 1024  # whose calibration is kept, 32 KiB each; the one heard from last stays longest
 START = 2.5  # tokens that must be expected of what quotes, before anything is learned
 LEAST = 0.25  # the same where a text begins, however little models brought to its tenant's others
-PRICE = 0.8  # target passes that asking a model is taken to cost; on nano it costs 1.2
-SOON, SLOW = 0.15, 0.02  # weights of one round in what a sequence, and a tenant, has learned
+PRICE = 0.8  # target passes that asking a model is taken to cost until it was measured
+SOON, SLOW = 0.4, 0.02  # weights of one round in what a sequence, and a tenant, has learned
 
 
 @dataclass(slots=True)
@@ -88,15 +88,18 @@ class Fuser:
         """Drafted tokens that some trees can be expected to have kept."""
         return expected(trees, budget, self._how, self._table(sequence))
 
-    def enough(self, sequence: Sequence) -> float:
+    def enough(self, sequence: Sequence, price: float | None = None) -> float:
         """Tokens expected of what quotes from which asking a model would not pay.
 
         Where rounds with a model keep g tokens at the price of 1 + p passes, and quoting alone e
         at the price of one, a model pays while (1 + g) / (1 + p) > 1 + e.
+
+        Args:
+            price: target passes that asking it costs; None: not known.
         """
         if self._how.arm != "calibrated":
             return self._how.switch
-        return (1.0 + self._brought(sequence)) / (1.0 + PRICE) - 1.0
+        return (1.0 + self._brought(sequence)) / (1.0 + (PRICE if price is None else price)) - 1.0
 
     def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         """Of a verified tree, what came true; one that was cut since it was fused teaches nothing.

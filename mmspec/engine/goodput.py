@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 ENOUGH = 3  # plain rounds before a price is known
-LAST = 5  # plain rounds whose median is the price, so that one stall is none
+LAST = 5  # plain rounds, or drafts, whose median is the price, so that one stall is none
 EVERY = 4  # rounds with drafts between plain ones until then: a short answer is to have few of them
 STALE = 128  # and from then on
 SHORT = 512  # tokens up to which attention is too small a part of a pass to tell lengths apart
@@ -72,6 +72,7 @@ class Ledger:
         self._prices: dict[Spot, _Price] = {}
         self._speeds: dict[tuple[str, Cell], _Speed] = {}
         self._turns: dict[Cell, int] = {}
+        self._asks: dict[str, deque[float]] = {}
 
     def price(self, where: Spot) -> float | None:
         """Seconds of a round in which nothing is drafted; None: not known yet."""
@@ -94,6 +95,17 @@ class Ledger:
     def drafted(self, where: Spot) -> None:
         """A round with drafts: the price there is one round older."""
         self._prices.setdefault(where, _Price()).age += 1
+
+    def ask(self, address: str, seconds: float) -> None:
+        """A model has drafted for one sequence, in so many seconds."""
+        self._asks.setdefault(address, deque(maxlen=LAST)).append(seconds)
+
+    def asking(self, address: str, where: Spot) -> float | None:
+        """What asking a model costs, in target passes there; None: not known yet."""
+        price, held = self.price(where), self._asks.get(address)
+        if price is None or held is None or len(held) < ENOUGH:
+            return None
+        return median(held) * where.batch / price
 
     def feed(self, address: str, where: Cell, rounds: int, accepted: int, cost: float) -> None:
         """What a drafter did for one choice.

@@ -62,7 +62,7 @@ class Router:
     def __init__(
         self, drafters: Mapping[str, Drafter], config: EngineConfig, ledger: Ledger
     ) -> None:
-        self._drafters, self._config, self._ledger = drafters, config, ledger
+        self._drafters, self._config, self.ledger = drafters, config, ledger
         self.bounds = Bounds(drafters, config.drafter_bytes)
 
     def route(self, request: Request, beside: int) -> Route:
@@ -135,21 +135,21 @@ class Router:
         One request is enough to prefer another drafter, not to go without: there the next one
         could not show what it is worth.
         """
-        turn = self._ledger.turn(where)
+        turn = self.ledger.turn(where)
         speeds: dict[str, float] = {}
         for address in able:
-            speed = self._ledger.speed(address, where)
+            speed = self.ledger.speed(address, where)
             if speed is None:
                 return address
             speeds[address] = speed
         if turn % AGAIN == 0:
             return able[turn // AGAIN % len(able)]
         best = max(able, key=speeds.__getitem__)
-        doubtful = self._ledger.speed(best, where, SURE) is None
+        doubtful = self.ledger.speed(best, where, SURE) is None
         return best if doubtful or speeds[best] >= self._config.judge_floor else None
 
     def _unpaid(self, able: list[str], where: Cell) -> dict[str, str]:
-        speeds = {address: self._ledger.speed(address, where) or 1.0 for address in able}
+        speeds = {address: self.ledger.speed(address, where) or 1.0 for address in able}
         return {
             address: f"routed: pays {speed:.2f}x of plain for such requests"
             for address, speed in speeds.items()

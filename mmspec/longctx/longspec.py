@@ -51,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     path: str  # a checkpoint folder, ours or LongSpec's; or a bundled drafter
     floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
+    heard: float = 0.5  # share of a sampled request's noise that ranks guesses (``children``)
     least: float = 0.4  # least chance of a node for which it is worth saying what follows
     width: Annotated[int, Meta(ge=1)] = 4  # nodes of one sequence expanded at one depth
     children: Annotated[int, Meta(ge=1)] = 4  # guesses at one node
@@ -71,7 +72,7 @@ class Longspec:
         self.needs = Needs(layers=tuple(sorted(set(shape.features))), keys=True)
         self._config, self.rows = config, rows
         ids = rows.network.target_ids().cpu().numpy()
-        self.rules = Rules(facts, ids, config.children, config.floor)
+        self.rules = Rules(facts, ids, config.children, config.floor, config.heard)
         self.rings = Rings(
             (shape.kv_heads, shape.head_dim), shape.span, config.width * REACH, config.sequences,
             rows.dtype, rows.device,

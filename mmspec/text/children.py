@@ -1,8 +1,10 @@
 """Children of a level's nodes in one compiled pass, every id competing.
 
 For a greedy request they are the drafter's most likely tokens. For a sampled one the target will
-draw argmax of log p + G, so they are ranked by log q + G with the very same noise, and a child's
-chance is the softmax of that over ``TAU``.
+draw argmax of log p + G, so they are ranked by log q + w G with the very same noise, and a child's
+chance is the softmax of that over what it strays by. A law near the target's hears all of the
+noise, w = 1. One with too much in its tail, where the whole noise would find it, hears less: half
+of the noise is the whole noise under the law sharpened to its square.
 
 Axes: F nodes, A nodes of the level before, V ids the head scores, k children, B sequences,
 M ids that end a text.
@@ -42,12 +44,14 @@ class Words(NamedTuple):
         ids: int64 [V], target ids of the columns. never: columns that are never said.
         stops: int64 [B, M], ids that end each sequence's text, padded with -1.
         floor: least log-chance of a path for which a guess is made.
+        heard: share of the noise that competes, w.
     """
 
     ids: np.ndarray
     never: np.ndarray
     stops: np.ndarray
     floor: np.float32
+    heard: np.float32
 
 
 class Nodes(NamedTuple):
@@ -70,7 +74,7 @@ class Nodes(NamedTuple):
 def choose_children(
     said: np.ndarray, judged: bool, nodes: Nodes, before: Guessed, words: Words, out: Guessed
 ) -> None:
-    """Rank log q, or for a warm node the softmax of (log q + noise) / tau; the best k of each.
+    """Rank log q, or for a warm node the softmax of log q + noise, as above; the best k of each.
 
     Args:
         said: stored form [F, V], or [F, V + 1] where ``judged``: the last column is then the
@@ -85,7 +89,7 @@ def choose_children(
         for column in words.never:
             scores[column] = -np.inf
         if nodes.warmth[row] > 0:
-            _warm(scores, words.ids, nodes.warmth[row], nodes.states[row])
+            _warm(scores, words, nodes.warmth[row], nodes.states[row])
         chances = out.chances[row]
         _best(scores, words.ids, out.tokens[row], chances)
         top = chances[0]
@@ -106,11 +110,12 @@ def choose_children(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _warm(scores: np.ndarray, ids: np.ndarray, warmth: np.float32, state: np.uint64) -> None:
-    """What competes at a temperature: (log q + the request's own noise) / tau."""
-    for i in range(len(ids)):
-        noise = gumbel_of(uniform_bits(state, ids[i]))
-        scores[i] = (scores[i] / warmth + noise) / np.float32(TAU)
+def _warm(scores: np.ndarray, words: Words, warmth: np.float32, state: np.uint64) -> None:
+    """What competes at a temperature: log q and the request's own noise."""
+    spread = words.heard * np.float32(TAU) + np.float32(1.0) - words.heard
+    for i in range(len(words.ids)):
+        noise = gumbel_of(uniform_bits(state, words.ids[i]))
+        scores[i] = (scores[i] / warmth + words.heard * noise) / spread
 
 
 @njit(cache=True, nogil=True)

@@ -32,11 +32,14 @@ class Rules:
         ids: int64 [V], the target id of every column of the drafter's logits.
         children: guesses at one node.
         floor: least chance of acceptance for which a guess is made.
+        heard: share of a sampled request's noise that ranks guesses (``children``).
     """
 
-    def __init__(self, facts: Facts, ids: np.ndarray, children: int, floor: float) -> None:
+    def __init__(
+        self, facts: Facts, ids: np.ndarray, children: int, floor: float, heard: float = 1.0
+    ) -> None:
         self.ids, self.children = ids, min(children, len(ids))
-        self.floor = np.float32(np.log(max(floor, 1e-30)))
+        self.floor, self.heard = np.float32(np.log(max(floor, 1e-30))), np.float32(heard)
         self.stops = Stops(facts.stop_tokens)
         # Columns a request may never be guessed: pictures, and what the target does not know.
         never = np.isin(ids, sorted(facts.media_tokens)) | (ids >= facts.vocabulary)
@@ -52,7 +55,7 @@ class Guesses:
         stops = np.full((len(ends), max(map(len, ends), default=0)), -1, np.int64)
         for row, own in enumerate(ends):
             stops[row, : len(own)] = own
-        self._words = Words(rules.ids, rules.never, stops, rules.floor)
+        self._words = Words(rules.ids, rules.never, stops, rules.floor, rules.heard)
         heats = [sequence.request.sampling.temperature for sequence in sequences]
         self._warmth = np.array(heats, np.float32)
         self._last = _room(0, rules.children)

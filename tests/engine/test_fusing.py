@@ -13,7 +13,7 @@ from mmspec.core.fuse import Fusion
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
-from mmspec.engine.fusing import LEAST, START, TENANTS, Fuser
+from mmspec.engine.fusing import LEAST, PRICE, START, TENANTS, Fuser
 from mmspec.retrieval import recycling, suffix
 
 PROMPTS = {
@@ -122,3 +122,11 @@ def test_a_tenants_next_text_asks_again_whatever_its_others_were_like():
         tree = fuser.fuse(sequence("A", "next"), TREES, Budget(16, 8))
         fuser.learn(sequence("A", "next"), tree, np.arange(5))
     assert fuser.enough(sequence("A", "next")) > 1.5 * LEAST
+
+
+def test_the_dearer_a_model_is_the_less_has_to_be_expected_without_it():
+    fuser = Fuser(Fusion("calibrated", models=0b1))
+    told = [fuser.enough(sequence("A"), price) for price in (0.0, 0.5, PRICE, 2.0)]
+    assert told == sorted(told, reverse=True)
+    assert told[0] > told[-1]
+    assert fuser.enough(sequence("A")) == told[2]

@@ -201,6 +201,32 @@ def test_prices_are_medians_known_late_and_measured_anew():
     assert not ledger.due(here)
 
 
+def test_what_asking_a_model_costs_is_known_when_both_its_time_and_a_pass_are(target, text):
+    clock = Clock()
+    drafter = Chain(clock, {"a": text}, always, cost=0.7)
+    loop, _ = spoken(target, clock, {WORD: drafter}, text, 300)
+    here = spot(len(PROMPT.ids) + 10, 1)
+    assert loop.ledger.asking(WORD, here) == pytest.approx(0.7 / PASS)
+    assert loop.ledger.asking(QUOTE, here) is None  # who runs no model is not counted
+    assert loop.ledger.asking(WORD, spot(90_000, 1)) is None  # no pass was timed there
+    two = spot(40, 2)
+    for _ in range(ENOUGH):
+        loop.ledger.plain(two, 1.4)  # of two sequences: each pays half of it
+    assert loop.ledger.asking(WORD, two) == pytest.approx(0.7 / (1.4 / 2))
+
+
+def test_a_dear_model_is_asked_less_often_than_a_cheap_one(target, text):
+    asked = {}
+    for cost in (0.1, 3.0):
+        clock = Clock()
+        model = Chain(clock, {"a": text}, lambda place: 2, cost=cost)
+        quote = Chain(clock, {"a": text}, lambda place: place % 2, length=2, model=False)
+        options = {"fusion": "calibrated", "enough": None, "judge_floor": 0.0}
+        spoken(target, clock, {QUOTE: quote, WORD: model}, text, 200, **options)
+        asked[cost] = len(model.asked["a"])
+    assert asked[3.0] < asked[0.1] / 2
+
+
 def test_spots_are_half_octaves_of_the_mean_context():
     assert spot(100, 1) == spot(500, 1) == spot(1000, 2)._replace(batch=1)
     lengths = [spot(tokens, 1).length for tokens in (511, 512, 724, 725, 1024, 1449, 2048)]
