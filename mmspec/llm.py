@@ -181,7 +181,7 @@ class LLM:
                         del open_choices[delta.request_id, delta.choice]
                     elif choice_read.stopped:
                         # Its last Delta, with the report, comes with the next step.
-                        self.engine.cancel(delta.request_id, delta.choice)
+                        self.engine.cancel(delta.request_id, delta.choice, "stop")
                     yield piece
         finally:
             for id in requests:

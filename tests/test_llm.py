@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from PIL import Image, ImageDraw
@@ -118,7 +119,10 @@ def test_a_stop_string_ends_the_text_with_a_report(llm):
     full = llm.chat(ask("Describe the picture.", picture()), Sampling(temperature=0, max_tokens=60))
     stop = full.text[10:14]
     sampling = Sampling(temperature=0, max_tokens=60, stop=(stop,))
+    before = Counter(llm.engine.stats.finished)
     cut = llm.chat(ask("Describe the picture.", picture()), sampling)
+    # To the engine it ended well, too: such texts may be remembered.
+    assert Counter(llm.engine.stats.finished) - before == Counter({"stop": 1})
     assert cut.text == full.text[: full.text.index(stop)]
     assert cut.finish_reason == "stop"
     assert cut.speculation.rounds > 0

@@ -116,11 +116,13 @@ class Engine:
         self._stats.send(route.name, len(choices))
         self._flights |= {flight.sequence.id: flight for flight in flights}
 
-    def cancel(self, request_id: str, choice: int | None = None) -> None:
-        """Drop a request, or one choice of it, and free all it holds now; unknown ids are fine."""
+    def cancel(
+        self, request_id: str, choice: int | None = None, reason: FinishReason = "cancelled"
+    ) -> None:
+        """End a request, or one choice of it, and free all it holds now; unknown ids are fine."""
         for sequence in self.scheduler.of(request_id):
             if choice is None or choice == sequence.choice:
-                self._farewells.append(self._tell(sequence, "cancelled"))
+                self._farewells.append(self._tell(sequence, reason))
 
     def step(self) -> list[Delta]:
         """Run one step for everybody who has something pending and all its pictures encoded."""
@@ -130,8 +132,7 @@ class Engine:
         if not (told or plan.chunks or plan.decoding) and self.encoder.wait(PATIENCE):
             told += self._collect()
             plan = self.scheduler.plan()
-        for sequence, stop in plan.chunks:
-            told += self._prefill(sequence, stop)
+        told += [news for chunk in plan.chunks for news in self._prefill(*chunk)]
         read = time.perf_counter()
         going = [one for one in plan.decoding if self._flights[one.id].remaining > 0]
         told += [self._tell(one, "length") for one in plan.decoding if one not in going]
@@ -173,8 +174,7 @@ class Engine:
         self.cache.open(sequence.id, sequence.prompt_length + flight.limit)
         known = sequence.prefix.keys if flight.scores is None else ()
         sequence.cached = sequence.reused = self.cache.match(sequence.id, known)
-        self._stats.prompt_tokens += sequence.prompt_length
-        self._stats.reused_tokens += sequence.reused
+        self._stats.admit(sequence.prompt_length, sequence.reused)
         if sequence.pending > 1:
             self.encoder.order(sequence)
 

@@ -54,6 +54,11 @@ class EngineStats(msgspec.Struct, kw_only=True):
         self.steps += 1
         self.step_seconds += seconds
 
+    def admit(self, prompt: int, reused: int) -> None:
+        """One choice begins: tokens of its prompt, and those of them found in the prefix cache."""
+        self.prompt_tokens += prompt
+        self.reused_tokens += reused
+
     def count(self, proposed: int, accepted: int) -> None:
         """One target pass over a tree of ``proposed`` drafted nodes, ``accepted`` of them kept."""
         self.passes += 1

@@ -20,7 +20,7 @@ from mmspec.serve.ticket import Ticket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmspec.core.request import Delta, Request
+    from mmspec.core.request import Delta, FinishReason, Request
 
 log = logging.getLogger(__name__)
 MAX_FAULTS = 3  # failed steps without a token between them, and the engine counts as dead
@@ -43,7 +43,9 @@ class SteppedEngine(Protocol):
         """One step; the news it made."""
         ...
 
-    def cancel(self, request_id: str, choice: int | None = None) -> None:
+    def cancel(
+        self, request_id: str, choice: int | None = None, reason: FinishReason = "cancelled"
+    ) -> None:
         """Free what a request, or one choice of it, holds; unknown ids are fine."""
         ...
 
@@ -147,7 +149,7 @@ class Bridge:
     # -- the event loop's side ---------------------------------------------------------------
 
     def _halt(self, id: str, choice: int) -> None:
-        self._inbox.put(partial(self._cancel, id, choice))
+        self._inbox.put(partial(self._cancel, id, choice, "stop"))
 
     def _end(self, ticket: Ticket) -> None:
         for id in ticket.ids:
@@ -219,11 +221,13 @@ class Bridge:
             self._live.add(request.id)
         self._post(_resolve, answer, failure)
 
-    def _cancel(self, id: str, choice: int | None = None) -> None:
+    def _cancel(
+        self, id: str, choice: int | None = None, reason: FinishReason = "cancelled"
+    ) -> None:
         if choice is None:
             self._live.discard(id)
         try:
-            self._engine.cancel(id, choice)
+            self._engine.cancel(id, choice, reason)
         except Exception as error:  # noqa: BLE001 - the thread must outlive its engine
             self._fault(error)
 

@@ -124,12 +124,12 @@ class ScriptedEngine:
             raise OverloadedError("the queue is full", 2.0)
         self.runs[request.id] = [Run(request, i) for i in range(request.sampling.n)]
 
-    def cancel(self, request_id, choice=None):
+    def cancel(self, request_id, choice=None, reason="cancelled"):
         self.cancelled.append(request_id)
         for run in list(self.runs.get(request_id, [])):
             if choice is None or choice == run.choice:
                 self.runs[request_id].remove(run)
-                self.farewells.append(self._delta(run, (), "cancelled"))
+                self.farewells.append(self._delta(run, (), reason))
         if not self.runs.get(request_id, True):
             del self.runs[request_id]
 
