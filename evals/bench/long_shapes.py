@@ -147,7 +147,7 @@ class Bench:
     def part(self, at: str, run: Callable[[], None]) -> bool:
         """One part, and whether it went well; what it raises is written down.
 
-        A device is lent for minutes, and the other parts are worth having.
+        Time on a card is short, and the other parts are worth having.
         """
         try:
             run()

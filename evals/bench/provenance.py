@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def provenance(options: argparse.Namespace, family: str) -> dict[str, object]:
     """Where and when this ran."""
     commit = ""
-    if shutil.which("git") is not None:  # a lent machine may have none
+    if shutil.which("git") is not None:  # a bare machine may have none
         asked = ["git", "rev-parse", "HEAD"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         commit = done.stdout.strip()
