@@ -3,8 +3,9 @@
 Some texts stream; then a document enters, and they stream on until it has spoken its first token.
 Arms in turn in one process: ``prefill_share`` 1 (a chunk of the prompt in every step) and less
 (reading pauses while it owes the streams time), each without and with speculation. ``ratio`` is
-the streams' seconds a token while the document is read over those before it came; ``worst`` the
-longest gap; the newcomer's own wait is its time to the first token. Texts are held to be the same.
+the first stream's seconds over the tokens that came while the document was read, over those of the
+same tokens without a document; ``worst_ms`` its longest gap; the newcomer's own wait is its time
+to the first token. Texts are held to be the same.
 
     python evals/bench/prompt_stall.py [--length 16384] [--streams 1] [--rounds 3] [--out FILE]
 """
@@ -39,44 +40,53 @@ BEFORE = 150  # tokens of every stream before the document enters
 
 
 def scene(engine: Engine, newcomer: Prompt, streams: int, speculation: Speculation) -> Told:
-    """Some streams and one document: milliseconds, and what the first stream said."""
+    """Some streams and one document, then the same streams without it, over the same tokens."""
+    said, at, entered, spoke = stream(engine, newcomer, streams, speculation, 0)
+    first, last = np.searchsorted(at, entered), np.searchsorted(at, spoke)
+    alone, when, _, _ = stream(engine, None, streams, speculation, len(said))
+    if alone[: len(said)] != said:
+        raise SystemExit("a stream's text depends on who else is there")
+    # Of one step's tokens all carry its time.
+    without = when[last - 1] - when[first - 1]
+    return {
+        "tokens": int(last - first),
+        "beside_ms": 1e3 * float(at[last - 1] - at[first - 1]) / (last - first),
+        "alone_ms": 1e3 * float(without) / (last - first),
+        "ratio": float((at[last - 1] - at[first - 1]) / without),
+        "worst_ms": 1e3 * float(np.diff(at[first - 1 : last]).max()),
+        "first_token_s": spoke - entered,
+    }
+
+
+def stream(
+    engine: Engine, newcomer: Prompt | None, streams: int, speculation: Speculation, count: int
+) -> tuple[list[int], np.ndarray, float, float]:
+    """The first stream's tokens and when each came; when the document entered and spoke.
+
+    Without a newcomer it ends after ``count`` tokens.
+    """
     for number in range(streams):
         words = Prompt(np.random.default_rng(number).integers(10, 4000, 100))
         engine.submit(Request(f"stream {number}", words, STREAM, speculation))
     said: list[int] = []
-    counts, at = dict.fromkeys(range(streams), 0), []  # (when, tokens) of the first stream's news
+    at: list[float] = []
     entered = spoke = 0.0
-    while not spoke:
+    while not spoke if newcomer is not None else len(said) < count:
         for delta in engine.step():
             if delta.error is not None:
                 raise RuntimeError(delta.error)
             if delta.request_id == "document":
                 spoke = spoke or (time.perf_counter() if delta.tokens else 0.0)
-                continue
-            number = int(delta.request_id.split()[1])
-            counts[number] += len(delta.tokens)
-            if number == 0 and delta.tokens:
-                at.append((time.perf_counter(), len(delta.tokens)))
+            elif delta.request_id == "stream 0":
                 said += delta.tokens
-        if not entered and min(counts.values()) >= BEFORE:
+                at += [time.perf_counter()] * len(delta.tokens)
+        if newcomer is not None and not entered and len(said) >= BEFORE:
             entered = time.perf_counter()
             engine.submit(Request("document", newcomer, BRIEF, Speculation(enabled=False)))
     engine.close()
     while engine.busy:
         engine.step()
-    when, tokens = np.array([t for t, _ in at]), np.array([n for _, n in at])
-    before, during = when <= entered, (when > entered) & (when <= spoke)
-    before[: len(at) // 8] = False
-    alone = np.ptp(when[before]) / tokens[before][1:].sum()
-    beside = (spoke - entered) / max(1, tokens[during].sum())
-    return {
-        "alone_ms": 1e3 * alone,
-        "beside_ms": 1e3 * beside,
-        "ratio": beside / alone,
-        "worst_ms": 1e3 * float(np.diff(when[when >= entered]).max(initial=0.0)),
-        "first_token_s": spoke - entered,
-        "said": said,
-    }
+    return said, np.array(at), entered, spoke
 
 
 def main() -> None:
@@ -105,16 +115,11 @@ def main() -> None:
     seen: dict[str, list[Told]] = {}
     for number in range(options.rounds):
         document = prompt(processor, number, options.length)
-        texts = set()
         for share, way in arms:
             engine.scheduler.pace = Pace(share)
             told = scene(engine, document, options.streams, ways[way])
-            said = told.pop("said")
-            texts.add(tuple(said[:BEFORE]))
             seen.setdefault(f"{way}, share {share}", []).append(told)
             print(f"{way}, share {share}", told, flush=True)
-        if len(texts) > 1:
-            raise SystemExit("a stream's text depends on the arm")
     result = {
         "provenance": provenance(options, engine.target.model.config.model_type)
         | {"command": "evals/bench/prompt_stall.py"},

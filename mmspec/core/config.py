@@ -36,7 +36,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     drafter_bytes: int = 4 << 30  # what drafters may hold of all sequences in flight, besides
     step_tokens: int = 512  # rows of one step: tree nodes and prefill tokens together
     # Of the time, that reading a long prompt (more than step_tokens) may take while others stream.
-    prefill_share: Annotated[float, Meta(gt=0, le=1)] = 0.45
+    prefill_share: Annotated[float, Meta(gt=0, le=1)] = 0.4
     chunk: int = 256  # prefill grid; bits of a prompt's keys depend on it, so it never varies
     max_nodes: int = 16  # nodes of one verified tree, root included
     max_depth: int = 16
