@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mmspec.core.calibration import Calibration
 from mmspec.core.fuse import UNION, Fusion, expected, fuse, fuse_all
-from mmspec.engine.routing import models
+from mmspec.engine.routing import may_leave_out, models
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 TENANTS = 1024  # whose calibration is kept, 32 KiB each; the one heard from last stays longest
 START = 2.5  # tokens that must be expected of what quotes, before anything is learned
-LEAST = 0.25  # the same where a text begins, however little models brought to its tenant's others
+LEAST = 0.25  # the same where a text begins, and now and then in it, however little models bring
+AGAIN = 32  # rounds without a model after which it is asked once more
 PRICE = 0.8  # target passes that asking a model is taken to cost until it was measured
 SOON, SLOW = 0.4, 0.02  # weights of one round in what a sequence, and a tenant, has learned
 
@@ -53,6 +54,7 @@ class Fuser:
         self._tenants: OrderedDict[tuple[str, bool], _Learned] = OrderedDict()
         self._cells: dict[str, np.ndarray] = {}
         self._brings: dict[str, float] = {}
+        self._waits: dict[str, int] = {}  # sequence id -> rounds since a model guessed for it
 
     @staticmethod
     def of(config: EngineConfig, drafters: Mapping[str, Drafter]) -> Fuser:
@@ -99,7 +101,11 @@ class Fuser:
         """
         if self._how.arm != "calibrated":
             return self._how.switch
-        return (1.0 + self._brought(sequence)) / (1.0 + (PRICE if price is None else price)) - 1.0
+        cost = PRICE if price is None else price
+        pays = (1.0 + self._brought(sequence)) / (1.0 + cost) - 1.0
+        # Nobody learns from a model that is not asked; and who names it wants it asked.
+        again = self._waits.get(sequence.id, 0) >= AGAIN or not may_leave_out(sequence.request)
+        return max(pays, LEAST) if again else pays
 
     def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
         """Of a verified tree, what came true; one that was cut since it was fused teaches nothing.
@@ -112,7 +118,9 @@ class Fuser:
             return
         learned = self._of(sequence)
         learned.calibration.learn(cells, tree.parents, kept)
+        self._waits[sequence.id] = self._waits.get(sequence.id, 0) + 1
         if tree.guessed_by(self._how.models):
+            self._waits[sequence.id] = 0
             brought = len(kept) - 1
             before = self._brought(sequence)
             self._brings[sequence.id] = before + SOON * (brought - before)
@@ -122,16 +130,14 @@ class Fuser:
         """A sequence has ended."""
         self._cells.pop(id, None)
         self._brings.pop(id, None)
+        self._waits.pop(id, None)
 
     def clear(self) -> None:
         """Begin anew with every tenant."""
         self._tenants.clear()
 
     def _brought(self, sequence: Sequence) -> float:
-        """Tokens that rounds with a model keep of a sequence; at first, as with its tenant's.
-
-        Nobody learns from a model that is not asked, so every text asks a few times.
-        """
+        """Tokens that rounds with a model keep of a sequence; at first, as with its tenant's."""
         least = (1.0 + LEAST) * (1.0 + PRICE) - 1.0
         return self._brings.get(sequence.id, max(self._of(sequence).brings, least))
 

@@ -42,9 +42,13 @@ def judged(request: Request, config: EngineConfig) -> bool:
 
     Drafters that a request names itself are obeyed, and a law that is transferred must be heard.
     """
+    return bool(config.judge_rounds) and request.speculation.enabled and may_leave_out(request)
+
+
+def may_leave_out(request: Request) -> bool:
+    """Whether a drafter need not be asked where that is not expected to pay."""
     asked = request.speculation
-    free = asked.drafters is None and asked.transfer is None
-    return bool(config.judge_rounds) and asked.enabled and asked.adaptive and free
+    return asked.adaptive and asked.drafters is None and asked.transfer is None
 
 
 class Router:

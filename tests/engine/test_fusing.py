@@ -10,10 +10,10 @@ from running import engine, run
 
 from mmspec.core.drafter import Budget
 from mmspec.core.fuse import Fusion
-from mmspec.core.request import Prompt, Request, Sampling
+from mmspec.core.request import Prompt, Request, Sampling, Speculation
 from mmspec.core.sequence import Sequence
 from mmspec.core.tree import TokenTree
-from mmspec.engine.fusing import LEAST, PRICE, START, TENANTS, Fuser
+from mmspec.engine.fusing import AGAIN, LEAST, PRICE, START, TENANTS, Fuser
 from mmspec.retrieval import recycling, suffix
 
 PROMPTS = {
@@ -44,8 +44,9 @@ def test_no_way_of_fusing_changes_a_text(target, arm, sampling):
     assert running.stats.accepted > 0
 
 
-def sequence(tenant, id="a"):
-    return Sequence(Request(id, Prompt(np.arange(3, 9)), tenant=tenant), 0, 0)
+def sequence(tenant, id="a", speculation=Speculation()):
+    asked = Request(id, Prompt(np.arange(3, 9)), speculation=speculation, tenant=tenant)
+    return Sequence(asked, 0, 0)
 
 
 TREES = [
@@ -122,6 +123,23 @@ def test_a_tenants_next_text_asks_again_whatever_its_others_were_like():
         tree = fuser.fuse(sequence("A", "next"), TREES, Budget(16, 8))
         fuser.learn(sequence("A", "next"), tree, np.arange(5))
     assert fuser.enough(sequence("A", "next")) > 1.5 * LEAST
+
+
+def test_a_model_that_is_not_asked_is_tried_again_and_who_names_it_is_obeyed():
+    fuser, named = Fuser(Fusion("calibrated", models=0b1)), Speculation(drafters=("text.a",))
+    for _ in range(30):  # rounds with the model keep nothing
+        tree = fuser.fuse(sequence("A"), TREES, Budget(16, 8))
+        fuser.learn(sequence("A"), tree, np.array([0]))
+    assert fuser.enough(sequence("A"), 3.0) <= 0.0
+    assert fuser.enough(sequence("A", speculation=named), 3.0) == LEAST
+    for number in range(AGAIN):  # then rounds without it
+        assert fuser.enough(sequence("A"), 3.0) <= 0.0, number
+        tree = fuser.fuse(sequence("A"), [TREES[1]], Budget(16, 8))
+        fuser.learn(sequence("A"), tree, np.array([0]))
+    assert fuser.enough(sequence("A"), 3.0) == LEAST
+    tree = fuser.fuse(sequence("A"), TREES, Budget(16, 8))
+    fuser.learn(sequence("A"), tree, np.array([0]))  # once
+    assert fuser.enough(sequence("A"), 3.0) <= 0.0
 
 
 def test_the_dearer_a_model_is_the_less_has_to_be_expected_without_it():
