@@ -64,9 +64,14 @@ def arms(engine: Engine, options: argparse.Namespace) -> dict[str, Speculation]:
     return {name: arm for name, arm in told.items() if not options.arms or name in options.arms}
 
 
-def prompt(processor: Processor, seed: int, tokens: int) -> Prompt:
+def chapter(seed: int, tokens: int) -> tuple[documents.Document, documents.Pair]:
     """A document of about so many tokens, and the wish to have a chapter of it repeated."""
-    document, asked = documents.chapter(example_seed("held_out", FIRST + seed), tokens)
+    return documents.chapter(example_seed("held_out", FIRST + seed), tokens)
+
+
+def prompt(processor: Processor, seed: int, tokens: int) -> Prompt:
+    """Such a document and wish, as a message."""
+    document, asked = chapter(seed, tokens)
     words = f"{document.text}\n\n{asked.question}"
     return processor.chat([{"role": "user", "content": words}], [])
 
@@ -125,8 +130,15 @@ def main() -> None:
     parser.add_argument("--longspec", default="nano-longspec", help="checkpoint")
     parser.add_argument("--arms", nargs="*", help="these alone, plain decoding among them")
     parser.add_argument("--change", default="{}", help="JSON: drafter's address -> options")
+    parser.add_argument(
+        "--evidence", type=Path, help="write what oracle:FILE is to know"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.evidence:
+        asked = [chapter(k, n)[1] for n in options.lengths for k in range(options.count)]
+        known = {one.question: [one.answer] for one in asked}
+        options.evidence.write_text(json.dumps(known), encoding="utf-8")
     options.device = "cpu"
     torch.set_num_threads(options.threads)
     config = EngineConfig(max_sequences=2)
