@@ -130,9 +130,7 @@ def main() -> None:
     parser.add_argument("--longspec", default="nano-longspec", help="checkpoint")
     parser.add_argument("--arms", nargs="*", help="these alone, plain decoding among them")
     parser.add_argument("--change", default="{}", help="JSON: drafter's address -> options")
-    parser.add_argument(
-        "--evidence", type=Path, help="write what oracle:FILE is to know"
-    )
+    parser.add_argument("--evidence", type=Path, help="write what oracle:FILE is to know")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.evidence:
