@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mmspec.engine.engine import Engine
 
 Told = dict[str, Any]
-STREAM = Sampling(temperature=0.0, max_tokens=12_000, ignore_eos=True)
+STREAM = Sampling(temperature=0.0, max_tokens=24_000, ignore_eos=True)
 BRIEF = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
 BEFORE = 150  # tokens of every stream before the document enters
 
@@ -43,6 +43,8 @@ def scene(engine: Engine, newcomer: Prompt, streams: int, speculation: Speculati
     """Some streams and one document, then the same streams without it, over the same tokens."""
     said, at, entered, spoke = stream(engine, newcomer, streams, speculation, 0)
     first, last = np.searchsorted(at, entered), np.searchsorted(at, spoke)
+    if len(said) == STREAM.max_tokens:
+        raise SystemExit("a stream ended before the document spoke")
     alone, when, _, _ = stream(engine, None, streams, speculation, len(said))
     if alone[: len(said)] != said:
         raise SystemExit("a stream's text depends on who else is there")

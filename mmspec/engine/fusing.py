@@ -54,7 +54,7 @@ class Fuser:
         self._tenants: OrderedDict[tuple[str, bool], _Learned] = OrderedDict()
         self._cells: dict[str, np.ndarray] = {}
         self._brings: dict[str, float] = {}
-        self._waits: dict[str, int] = {}  # sequence id -> rounds since a model guessed for it
+        self._waits: dict[str, int] = {}  # sequence id -> rounds without a model's guess
 
     @staticmethod
     def of(config: EngineConfig, drafters: Mapping[str, Drafter]) -> Fuser:
@@ -104,7 +104,7 @@ class Fuser:
         cost = PRICE if price is None else price
         pays = (1.0 + self._brought(sequence)) / (1.0 + cost) - 1.0
         # Nobody learns from a model that is not asked; and who names it wants it asked.
-        again = self._waits.get(sequence.id, 0) >= AGAIN or not may_leave_out(sequence.request)
+        again = self._waits.get(sequence.id, AGAIN) >= AGAIN or not may_leave_out(sequence.request)
         return max(pays, LEAST) if again else pays
 
     def learn(self, sequence: Sequence, tree: TokenTree, kept: np.ndarray) -> None:
@@ -118,7 +118,7 @@ class Fuser:
             return
         learned = self._of(sequence)
         learned.calibration.learn(cells, tree.parents, kept)
-        self._waits[sequence.id] = self._waits.get(sequence.id, 0) + 1
+        self._waits[sequence.id] = self._waits.get(sequence.id, AGAIN) + 1
         if tree.guessed_by(self._how.models):
             self._waits[sequence.id] = 0
             brought = len(kept) - 1
@@ -138,8 +138,7 @@ class Fuser:
 
     def _brought(self, sequence: Sequence) -> float:
         """Tokens that rounds with a model keep of a sequence; at first, as with its tenant's."""
-        least = (1.0 + LEAST) * (1.0 + PRICE) - 1.0
-        return self._brings.get(sequence.id, max(self._of(sequence).brings, least))
+        return self._brings.get(sequence.id, self._of(sequence).brings)
 
     def _table(self, sequence: Sequence) -> Calibration | None:
         return self._of(sequence).calibration if self._how.arm == "calibrated" else None

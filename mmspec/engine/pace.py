@@ -3,6 +3,9 @@
 On a processor a chunk of a prompt takes as long as many steps of decoding. Read one after the
 other, they would let whoever streams wait for all of a long prompt; so reading owes: after a chunk
 it pauses until decoding has had its share of the time. A prompt of one step never waits.
+
+Seconds are those the host waits for. Where a device works behind its back, a chunk's time shows in
+the decoding that waits for it, and little is owed.
 """
 
 from __future__ import annotations

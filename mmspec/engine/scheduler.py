@@ -72,7 +72,7 @@ class Scheduler:
             if decoding and sequence.pending > self._config.step_tokens and not self.pace.due:
                 continue
             stop = self._chunk_end(sequence)
-            # The first chunk always runs, so that prefill cannot starve.
+            # The first of those that may run does, whatever it takes: prefill cannot starve.
             if chunks and stop - sequence.cached > rows:
                 break
             rows -= stop - sequence.cached

@@ -119,6 +119,7 @@ def test_a_tenants_next_text_asks_again_whatever_its_others_were_like():
         assert fuser.enough(sequence("A", str(text))) <= 0.0
         fuser.forget(f"{text}/0")
     assert fuser.enough(sequence("A", "next")) == pytest.approx(LEAST)
+    assert fuser.enough(sequence("A", "next"), 5.0) == LEAST  # dear as it may be
     for _ in range(10):  # and where it keeps much, this text soon asks as any other would
         tree = fuser.fuse(sequence("A", "next"), TREES, Budget(16, 8))
         fuser.learn(sequence("A", "next"), tree, np.arange(5))

@@ -37,7 +37,8 @@ def test_a_stream_is_slowed_by_no_more_than_the_share_says(share, chunk, step):
         spent += step + chunk * reads
     # A last chunk may not have been paid for yet.
     assert spent - chunk <= steps * step / (1 - share) * (1 + 1e-9)
-    assert pace.due or steps > read or share > step / (step + chunk)
+    # And reading goes on as soon as a chunk has been paid for, one step's grain aside.
+    assert steps <= read * (chunk * (1 - share) / share / step + 1 + 1e-9) + 1
 
 
 @given(st.lists(st.tuples(seconds, seconds), max_size=20))
