@@ -107,7 +107,7 @@ def _longspec(target: Target, spec: PretrainedConfig) -> Drafted:
     turned = turning(target.family.decoder, target.head_dim)
     rows = LongspecRows(network, target.dtype, target.device, turned)
     config = longspec.Config(path="", sequences=1, **EVER)
-    made = Longspec(config, target.facts, rows)
+    made = Longspec(config, target.facts, rows, target)
     made.rules.floor = np.float32(-np.inf)
     made.rings.store.normal_()
     head = shape.vocabulary * shape.hidden

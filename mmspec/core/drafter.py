@@ -30,6 +30,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         chances: whether it also reads how likely those are.
         context: how many tokens of the text it reads that end with each verified node.
         keys: whether it reads the target's own key-value store; see ``Borrower``.
+        queries: decoder layers whose queries it reads, of the tokens that decoding cached.
     """
 
     layers: tuple[int, ...] = ()
@@ -37,6 +38,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     chances: bool = False
     context: int = 0
     keys: bool = False
+    queries: tuple[int, ...] = ()
 
     def join(self, other: Needs) -> Needs:
         """Everything either of the two asks for."""
@@ -46,6 +48,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
             chances=self.chances or other.chances,
             context=max(self.context, other.context),
             keys=self.keys or other.keys,
+            queries=tuple(sorted({*self.queries, *other.queries})),
         )
 
 
@@ -98,6 +101,8 @@ class Observation:
             shaping.
         contexts: int64 [T, n], the last tokens of the text as it would stand at each node, that
             node's own last; -1 before the text's beginning.
+        queries: layer -> [C, Hkv, G, D], what they asked of the cached keys there, rotated and
+            times the layer's scale; none in prefill.
     """
 
     offsets: np.ndarray
@@ -108,6 +113,7 @@ class Observation:
     top: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     chances: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     contexts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    queries: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
 
 def part(seen: Observation, chosen: ListOf[int]) -> Observation:
@@ -123,6 +129,7 @@ def part(seen: Observation, chosen: ListOf[int]) -> Observation:
         offsets=offsets,
         tokens=seen.tokens[rows],
         hidden={layer: states[rows] for layer, states in seen.hidden.items()},
+        queries={layer: asked[rows] for layer, asked in seen.queries.items()},
     )
     if len(seen.node_offsets) == 1:
         return shown

@@ -65,6 +65,7 @@ def observation(
         top=top,
         chances=log_chances(logits, top) if needs.chances else top[:, :0].astype(np.float32),
         contexts=contexts,
+        queries={layer: rows[cached] for layer, rows in output.queries.items()},
     )
 
 
@@ -90,4 +91,9 @@ def together(shown: ListOf[Observation]) -> Observation:
         top=np.concatenate([seen.top for seen in shown]),
         chances=np.concatenate([seen.chances for seen in shown]),
         contexts=np.concatenate([seen.contexts for seen in shown]),
+        queries={
+            layer: torch.cat([seen.queries[layer] for seen in shown])
+            for layer in shown[0].queries
+            if all(layer in seen.queries for seen in shown)  # prefill shows none
+        },
     )

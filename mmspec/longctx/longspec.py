@@ -6,6 +6,9 @@ a guess is refused, and nothing is missing when a prompt was found in the prefix
 with ``features`` also begins each tree with what the target showed of its last token; where that
 was not seen it is silent, for one step.
 
+With ``pages`` it reads of the target not all, but what its last verification attended to
+(``asked_pages``): what one layer reads then is as bounded as what it holds.
+
 Axes: B sequences, F nodes of one level, W window, H hidden.
 """
 
@@ -24,9 +27,11 @@ from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
+from mmspec.longctx.asked_pages import AskedPages
 from mmspec.longctx.longspec_load import load_network
 from mmspec.longctx.longspec_rows import Far, LongspecRows
 from mmspec.longctx.near import near_reading
+from mmspec.longctx.pages import Measures
 from mmspec.longctx.rings import Ring, Rings
 from mmspec.model.load import locate
 from mmspec.model.target import Target
@@ -56,6 +61,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     width: Annotated[int, Meta(ge=1)] = 4  # nodes of one sequence expanded at one depth
     children: Annotated[int, Meta(ge=1)] = 4  # guesses at one node
     sequences: Annotated[int, Meta(ge=1)] = 64  # that draft at once; memory is this times a ring
+    pages: Annotated[int, Meta(ge=0)] = 0  # of the target's keys that are read; 0: all are
+    page: Annotated[int, Meta(ge=1)] = 32  # tokens of one
+    recent: Annotated[int, Meta(ge=1)] = 64  # last tokens whose keys are always read
+    sinks: Annotated[int, Meta(ge=0)] = 4  # first ones
+    looks: tuple[int, ...] = ()  # target's layers whose attention chooses; none: the one it reads
 
 
 class Longspec:
@@ -67,9 +77,12 @@ class Longspec:
 
     runs_model = True
 
-    def __init__(self, config: Config, facts: Facts, rows: LongspecRows) -> None:
+    def __init__(self, config: Config, facts: Facts, rows: LongspecRows, target: Target) -> None:
         shape = rows.config
-        self.needs = Needs(layers=tuple(sorted(set(shape.features))), keys=True)
+        measures = Measures(config.sinks, config.recent, config.pages, config.page, refresh=1)
+        self._pages = AskedPages(measures, shape.reads, config.looks or (shape.reads,))
+        layers = tuple(sorted(set(shape.features)))
+        self.needs = Needs(layers=layers, keys=True, queries=self._pages.layers)
         self._config, self.rows = config, rows
         ids = rows.network.target_ids().cpu().numpy()
         self.rules = Rules(facts, ids, config.children, config.floor, config.heard)
@@ -77,7 +90,8 @@ class Longspec:
             (shape.kv_heads, shape.head_dim), shape.span, config.width * REACH, config.sequences,
             rows.dtype, rows.device,
         )  # fmt: skip
-        self._begun = len(shape.features) * shape.target_hidden * rows.dtype.itemsize
+        asked = len(self._pages.layers) * target.heads * target.head_dim
+        self._begun = (len(shape.features) * shape.target_hidden + asked) * rows.dtype.itemsize
         self._keys: Keys | None = None
         if rows.compiled:
             rows.views.of(self.rings.store)
@@ -87,16 +101,20 @@ class Longspec:
         self._keys = keys
 
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
-        """Keep the features of each sequence's last cached token, and no more."""
-        layers = self.rows.config.features
-        if not layers or not all(layer in seen.hidden for layer in layers):
+        """Keep features and queries of each sequence's last cached token, and no more."""
+        layers, looks = self.rows.config.features, self._pages.layers
+        if not all(layer in seen.hidden for layer in layers) or not (layers or looks):
             return
+        looks = looks if all(layer in seen.queries for layer in looks) else ()
         for index, sequence in enumerate(sequences):
             first, last = int(seen.offsets[index]), int(seen.offsets[index + 1])
             ring = self.rings.of(sequence) if last > first else None
-            if ring is not None:
+            if ring is None:
+                continue
+            ring.known = sequence.cached
+            if layers:
                 ring.state = torch.cat([seen.hidden[layer][last - 1] for layer in layers])
-                ring.known = sequence.cached
+            ring.asked = tuple(seen.queries[layer][last - 1].clone() for layer in looks)
 
     @torch.inference_mode()
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
@@ -110,8 +128,12 @@ class Longspec:
         for index, (sequence, budget) in enumerate(zip(sequences, budgets, strict=True)):
             if budget.nodes < 2 or budget.depth < 1:
                 continue
-            ring, read = self._ready(sequence), self._keys.read(sequence, self.rows.config.reads)
-            if ring is not None and read is not None:
+            ring = self._ready(sequence)
+            if ring is None:
+                continue
+            asked = ring.asked if ring.known == len(sequence) - 1 else ()
+            read = self._pages.read(sequence, asked, self._keys)
+            if read is not None:
                 speaks.append(index)
                 rings.append(ring)
                 far.append(read)
@@ -134,7 +156,7 @@ class Longspec:
         return self.rows.config.context
 
     def room(self, tokens: int) -> int:
-        """Bytes of a ring, and of the features that begin a tree: the same for any length."""
+        """Bytes of a ring, and of what a tree begins with: the same for any length."""
         return self.rings.bytes + self._begun
 
     @property
@@ -221,13 +243,14 @@ def build(config: Config, facts: Facts) -> Longspec:
     if not isinstance(target, Target):
         raise ConfigError("drafter longctx.longspec reads its target's keys, and there is none")
     network = load_network(Path(locate(config.path)), target)
-    _check_fit(network, target)
+    _check_fit(network, target, config.looks)
     network.lend(target.embed, target.logits, target.family.decoder.norm)
     turned = turning(target.family.decoder, target.head_dim)
-    return Longspec(config, facts, LongspecRows(network, target.dtype, target.device, turned))
+    rows = LongspecRows(network, target.dtype, target.device, turned)
+    return Longspec(config, facts, rows, target)
 
 
-def _check_fit(network: LongspecNetwork, target: Target) -> None:
+def _check_fit(network: LongspecNetwork, target: Target, looks: tuple[int, ...]) -> None:
     """Refuse a drafter of another target."""
     shape = network.config
     width = target.embed(torch.zeros(1, dtype=torch.int64)).shape[-1]
@@ -241,10 +264,14 @@ def _check_fit(network: LongspecNetwork, target: Target) -> None:
         )
         if mine != theirs
     ]
-    deepest = max(shape.reads, *shape.features, 0)
-    if deepest >= target.layers:
-        wrong.append(f"it reads layer {deepest}, the target has {target.layers}")
-    elif target.sliding(shape.reads) is not None:
-        wrong.append(f"layer {shape.reads} sees only its last {target.sliding(shape.reads)} tokens")
+    read = {shape.reads, *shape.features, *looks}
+    if max(read) >= target.layers or min(read) < 0:
+        wrong.append(f"it reads layers {sorted(read)}, the target has {target.layers}")
+    else:
+        wrong += [
+            f"layer {layer} sees only its last {target.sliding(layer)} tokens"
+            for layer in sorted({shape.reads, *looks})
+            if target.sliding(layer) is not None
+        ]
     if wrong:
         raise ConfigError(f"drafter longctx.longspec does not fit the target: {'; '.join(wrong)}")

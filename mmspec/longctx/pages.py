@@ -80,17 +80,7 @@ class Pages:
 
     def choose(self, sequence: Sequence, weight: np.ndarray) -> None:
         """Take the pages with most of the weight float32 [n] of its cached tokens."""
-        sinks, page = self._measures.sinks, self._measures.page
-        start = max(len(weight) + 1 - self._measures.window, sinks)
-        edges = np.arange(sinks, start, page)
-        far = WHOLE.far
-        if len(edges):
-            heavy = np.add.reduceat(weight[:start], edges)
-            heavy[1:] += AHEAD * heavy[:-1]
-            best = np.sort(np.argsort(-heavy, kind="stable")[: self._measures.pages])
-            spans = [np.arange(edges[one], min(edges[one] + page, start)) for one in best]
-            far = np.concatenate(spans)
-        self._held[sequence.id] = _Chosen(sequence, len(sequence), View(start, far))
+        self._held[sequence.id] = _Chosen(sequence, len(sequence), heaviest(weight, self._measures))
 
     def forget(self, id: str) -> None:
         """Forget a sequence; unknown ids are fine."""
@@ -99,6 +89,20 @@ class Pages:
     def _of(self, sequence: Sequence) -> _Chosen | None:
         held = self._held.get(sequence.id)
         return held if held is not None and held.sequence is sequence else None
+
+
+def heaviest(weight: np.ndarray, measures: Measures) -> View:
+    """The pages with most of the weight float32 [n] of a text's cached tokens, in order."""
+    sinks, page = measures.sinks, measures.page
+    start = max(len(weight) + 1 - measures.window, sinks)
+    edges = np.arange(sinks, start, page)
+    if not len(edges):
+        return View(start, WHOLE.far)
+    heavy = np.add.reduceat(weight[:start], edges)
+    heavy[1:] += AHEAD * heavy[:-1]
+    best = np.sort(np.argsort(-heavy, kind="stable")[: measures.pages])
+    spans = [np.arange(edges[one], min(edges[one] + page, start)) for one in best]
+    return View(start, np.concatenate(spans))
 
 
 class Looking:

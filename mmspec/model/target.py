@@ -49,11 +49,14 @@ class Output:
         hidden: layer -> [T, H], for declared layers only.
         final: [T, H], normed hidden states of a prefill chunk, from which ``Target.logits`` can
             be had row by row; None after trees.
+        queries: layer -> [T, Hkv, G, D], of rows that are not padding, rotated and times the
+            layer's scale; for declared layers, after trees.
     """
 
     logits: torch.Tensor | None
     hidden: dict[int, torch.Tensor] = field(default_factory=dict)
     final: torch.Tensor | None = None
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 class Stored(Protocol):
@@ -92,8 +95,8 @@ class Target:
         text = model.config.get_text_config()
         self.layers: int = text.num_hidden_layers
         self.kv_heads: int = text.num_key_value_heads
-        heads: int = text.num_attention_heads
-        self.head_dim: int = getattr(text, "head_dim", None) or text.hidden_size // heads
+        self.heads: int = text.num_attention_heads
+        self.head_dim: int = getattr(text, "head_dim", None) or text.hidden_size // self.heads
         limit: int = text.max_position_embeddings
         self.max_context = limit if max_context is None else min(limit, max_context)
         self.dtype: torch.dtype = self.family.decoder.dtype
@@ -157,10 +160,12 @@ class Target:
 
         Logits are computed for trees only; hidden states for the layers in ``needs`` only.
         """
-        hidden, kept = self.states(batch, cache, needs.layers)
+        asked = _Asked(needs.queries, batch.count) if needs.queries else None
+        hidden, kept = self.states(batch, cache, needs.layers, look=asked)
         if isinstance(batch.layout, ChunkLayout):
             return Output(None, kept, hidden.flatten(0, 1)[: batch.count])
-        return Output(self.family.head(hidden).flatten(0, 1)[: batch.count], kept)
+        logits = self.family.head(hidden).flatten(0, 1)[: batch.count]
+        return Output(logits, kept, queries={} if asked is None else asked.seen)
 
     @torch.inference_mode()
     def states(
@@ -243,6 +248,19 @@ class _Watch:
             self.seen[layer] = args[0]
 
         return hook
+
+
+class _Asked:
+    """Keeps what the first ``count`` rows of a tree step ask on some decoder layers."""
+
+    def __init__(self, layers: tuple[int, ...], count: int) -> None:
+        self.seen: dict[int, torch.Tensor] = {}
+        self._layers, self._count = layers, count
+
+    def __call__(self, layer: int, query: torch.Tensor, scale: float, sliding: int | None) -> None:
+        """Queries [Hkv, T, G, D] of one layer, in a buffer that the next one writes over."""
+        if layer in self._layers:
+            self.seen[layer] = query[:, : self._count].transpose(0, 1) * scale
 
 
 def _own_configs(model: nn.Module) -> None:

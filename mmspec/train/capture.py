@@ -105,7 +105,7 @@ class FrozenTarget:
                 stack.callback(hook.remove)
             told = decoder(
                 inputs_embeds=embeds,
-                attention_mask=masks(self.config, rows.sample),
+                attention_mask=self._mask(rows.sample),
                 position_ids=rows.positions,
                 past_key_values=None if self._keys is None else DynamicCache(),
                 use_cache=self._keys is not None,
@@ -116,6 +116,16 @@ class FrozenTarget:
         held = told.past_key_values.layers[self._keys]
         turned = self._turning.angles(rows.positions)
         return Captured(kept, told.last_hidden_state, held.keys, held.values, turned)
+
+    def _mask(self, sample: Tensor) -> Tensor | dict[str, Tensor] | None:
+        """Who sees whom; None where every row is one sample and a model's own mask is as good.
+
+        That one costs no square of a long row. Without a cache transformers would take positions
+        that jump for those of another sample.
+        """
+        if self._keys is not None and not sample.any():
+            return None
+        return masks(self.config, sample)
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:

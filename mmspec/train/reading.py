@@ -29,6 +29,8 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         rows, width: of a micro-batch. held_out: answers, the last ones, that are only tried on.
         seed: of the order. bf16: run target and drafter in bfloat16 autocast.
+        alone: an answer has a row for itself, and rows are as wide as the longest of them: long
+            texts among short ones then cost what they are long.
     """
 
     rows: int = 4
@@ -36,6 +38,7 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_out: int = 64
     seed: int = 1
     bf16: bool = True
+    alone: bool = False
 
 
 class Answers(Protocol):
@@ -74,7 +77,7 @@ class Reader:
         self._lengths, self._batches = lengths[:learned], [0]
         self.sample = lru_cache(REMEMBERED)(answers.sample)
         self._arranged = lru_cache(2)(self._arrange)
-        tried = arrange([0] * learned + lengths[learned:], reading.width, 0)
+        tried = self._shared([0] * learned + lengths[learned:], 0)
         self.tried = [tried[at : at + reading.rows] for at in range(0, len(tried), reading.rows)]
         guards.check_valid(len(self._arranged(0)), 0)
 
@@ -90,7 +93,10 @@ class Reader:
     def rows(self, members: Sequence[Sequence[int]]) -> PackedRows:
         """Answers laid out for target and drafter."""
         samples: list[list[Sample]] = [[self.sample(k) for k in row] for row in members]
-        return pack(samples, self._reading.width, self._target.family, str(self._target.device))
+        width = self._reading.width
+        if self._reading.alone:
+            width = max(map(len, (sample for row in samples for sample in row)))
+        return pack(samples, width, self._target.family, str(self._target.device))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic that was asked for."""
@@ -122,4 +128,11 @@ class Reader:
         return {"surprise": surprise, "tokens": rows.count, "learned": int(rows.learned.sum())}
 
     def _arrange(self, epoch: int) -> list[list[int]]:
-        return arrange(self._lengths, self._reading.width, self._reading.seed + epoch)
+        return self._shared(self._lengths, self._reading.seed + epoch)
+
+    def _shared(self, lengths: Sequence[int], seed: int) -> list[list[int]]:
+        """Which samples stand in which row, for an order of them."""
+        width = self._reading.width
+        if self._reading.alone:  # so none fits beside another
+            lengths = [width if 0 < length <= width else 0 for length in lengths]
+        return arrange(lengths, width, seed)

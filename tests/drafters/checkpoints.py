@@ -55,7 +55,8 @@ def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}
     if address == "longctx.longspec":
         save_far(folder, random_far(LONGSPEC))
-        return {"path": str(folder), "floor": 1e-4, "least": 0.0}
+        asked = {"pages": 2, "page": 4, "recent": 8, "sinks": 2}
+        return {"path": str(folder), "floor": 1e-4, "least": 0.0, **asked}
     if address == "text.draft_model":
         save_language_model(folder)
         return {"path": str(folder), "floor": 1e-4, "least": 0.0}

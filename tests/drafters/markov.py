@@ -79,12 +79,20 @@ def features(tokens: np.ndarray, layer: int) -> torch.Tensor:
     return _table(layer)[torch.from_numpy(np.array(tokens)) % 1024]
 
 
+def queries(tokens: np.ndarray, layer: int) -> torch.Tensor:
+    """What tokens ask of a layer's keys, [C, 2, 2, 8]: a function of each alone."""
+    return 3 * torch.cat([features(tokens, 7 + layer), features(tokens, 8 + layer)], 1).view(
+        -1, 2, 2, 8
+    )
+
+
 def observation(
     parts: list[np.ndarray],
     nodes: list[np.ndarray],
     target: Markov,
     layers: tuple[int, ...] = (),
     contexts: list[np.ndarray] | None = None,
+    asked: tuple[int, ...] = (),
 ) -> Observation:
     """What a step showed: cached tokens and verified nodes of each sequence, and those's contexts.
 
@@ -101,6 +109,7 @@ def observation(
         top=target.top(node_tokens) if len(node_tokens) else np.zeros((0, 0), np.int64),
         chances=np.tile(CHANCES, (len(node_tokens), 1)),
         contexts=alone(node_tokens) if contexts is None else np.concatenate(contexts),
+        queries={layer: queries(cached, layer) for layer in asked},
     )
 
 
@@ -135,5 +144,7 @@ def step(drafter, sequences: list[Sequence], budgets: list[Budget], target: Mark
         one.cached = len(one) - 1
         parts.append(one.tokens[start : one.cached])
     nodes = [tree.tokens for tree in trees]
-    drafter.observe(sequences, observation(parts, nodes, target, drafter.needs.layers, contexts))
+    needs = drafter.needs
+    shown = observation(parts, nodes, target, needs.layers, contexts, needs.queries)
+    drafter.observe(sequences, shown)
     return trees

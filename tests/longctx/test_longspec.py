@@ -8,7 +8,18 @@ import pytest
 import torch
 from drafters import kept
 from drafters.checkpoints import LONGSPEC, random_far
-from drafters.markov import FACTS, HIDDEN, MEDIA, Markov, features, prefill, prompt, sequence, step
+from drafters.markov import (
+    FACTS,
+    HIDDEN,
+    MEDIA,
+    Markov,
+    features,
+    prefill,
+    prompt,
+    queries,
+    sequence,
+    step,
+)
 from torch.nn import functional as F
 
 from mmspec.core.drafter import Budget
@@ -16,7 +27,9 @@ from mmspec.core.errors import ConfigError
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.longctx import longspec
+from mmspec.longctx.asked_pages import positions
 from mmspec.longctx.longspec_checkpoint import load_checkpoint, save_checkpoint
+from mmspec.longctx.pages import Measures
 from mmspec.model.turning import turning
 
 GREEDY = Sampling(temperature=0.0)
@@ -141,6 +154,33 @@ def test_trees_are_those_of_the_formulas(name, plain, tmp_path):
     assert grown > 2
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["compiled", "plain"])
+@torch.inference_mode()
+def test_with_pages_it_reads_what_the_last_verified_token_asked_for(plain, tmp_path):
+    """By the formulas over those keys alone; over all of them behind a prompt."""
+    known = {"pages": 2, "page": 4, "recent": 8, "sinks": 2, "looks": (0, 2)}
+    mind, toy = drafter(network("ours"), tmp_path, **known), Markov()
+    if plain:
+        without_compiled_parts(mind.drafter.rows)
+    batch = [greedy(str(index), index, 50 + 13 * index) for index in range(2)]
+    prefill(mind, batch, toy)
+    for turn in range(6):
+        trees = mind.draft(batch, [Budget(16, 4)] * 2)
+        for one, tree in zip(batch, trees, strict=True):
+            base, used, _ = mind.cache.place(one.id)
+            store = mind.cache.store[:, :, :, base : base + used]
+            far = store[LONGSPEC.reads]
+            if turn:
+                last = one.tokens[len(one) - 2 : len(one) - 1]
+                asked = [queries(last, layer)[0] for layer in (0, 2)]
+                read = positions(asked, [store[0, 0], store[2, 0]], Measures(2, 8, 2, 4, 1))
+                assert len(read) <= 2 + 8 + 2 * 4 < used
+                far = far[:, :, read]
+            expected = by_formulas(network("ours"), one, far, tree)
+            np.testing.assert_allclose(tree.scores, expected, atol=2e-4)
+        step(mind, batch, [Budget(16, 4)] * 2, toy)
+
+
 @pytest.mark.parametrize("name", ["ours", "as published"])
 def test_a_ring_is_a_function_of_the_ids(name, tmp_path):
     """Whoever followed a text and whoever meets it now draft alike, whatever was accepted."""
@@ -236,7 +276,7 @@ def test_a_drafter_of_another_target_is_refused(tmp_path):
     for change, match in (
         ({"target_head_dim": 4}, "keys of width 4"),
         ({"target_kv_heads": 1}, "key heads: 1"),
-        ({"reads": 3}, "layer 3"),
+        ({"reads": 3}, "layers .*3"),
         ({"vocabulary": 40}, "ids: 40"),
         ({"target_hidden": 24}, "width 24"),
     ):

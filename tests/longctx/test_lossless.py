@@ -31,8 +31,8 @@ def shape(target, layer):
     )  # fmt: skip
 
 
-def drafters(target, folder, layer, **changes):
-    """Both, of which one has random weights, and a third that quotes."""
+def drafters(target, folder, layer, told=None, **changes):
+    """Both, of which one has random weights, and a third that quotes; ``told``: options of it."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         config = msgspec.structs.replace(shape(target, layer), **changes)
@@ -40,7 +40,7 @@ def drafters(target, folder, layer, **changes):
     options = {"floor": 0.0, "least": 0.0}
     table = {
         "longctx": {
-            "longspec": {"path": str(folder), **options},
+            "longspec": {"path": str(folder), **options, **(told or {})},
             "self_window": {"window": 20, "width": 2, **options},
         },
         "retrieval": {"suffix": {}},
@@ -101,6 +101,21 @@ def test_a_prompt_found_in_the_cache_is_drafted_for_as_one_that_was_read(tmp_pat
     assert loud.stats.reused_tokens > 0
     assert second[0] == first[0]
     assert second[1].by_source == first[1].by_source
+
+
+def test_with_a_part_of_the_targets_keys_too(tmp_path):
+    """What it reads of them is chosen by what was verified last, whoever stands beside it."""
+    target, prompts = tiny.target("llama"), mixed("llama")
+    some = {"pages": 2, "page": 8, "recent": 16}
+    union = {"fusion": "union"}  # calibrated, one request would profit from another
+    loud = running.engine(target, drafters(target, tmp_path, 2, told=some), **union)
+    together = running.reported(loud, prompts, NOISY, speculation=ALL)
+    said = {id: ids for id, (ids, _) in together.items()}
+    assert said == running.run(running.engine(target), prompts, NOISY)
+    for id, prompt in prompts.items():
+        alone = running.engine(target, drafters(target, tmp_path, 2, told=some), **union)
+        report = running.reported(alone, {id: prompt}, NOISY, speculation=ALL)[id][1]
+        assert report.by_source == together[id][1].by_source
 
 
 def test_layers_that_see_only_near_tokens_are_refused(tmp_path):

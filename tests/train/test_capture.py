@@ -1,5 +1,6 @@
 """The training forward sees what serving sees: every family, packed, pictures and windows."""
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -74,6 +75,28 @@ def test_captured_layers_are_those_the_target_shows(name):
         best = frozen.logits(captured.final[row, mine]).argmax(-1)
         begin = len(samples[number].prompt.ids) - 1
         assert best[begin:-1].tolist() == samples[number].response.tolist()
+
+
+@pytest.mark.parametrize("name", sorted({*tiny.FAMILIES} - {"gemma3_text", "phi3"}))
+def test_a_sample_alone_in_its_row_is_read_as_among_others(name):
+    """Positions that jump belong to one sample still; two families turn keys in their own way."""
+    frozen = FrozenTarget(tiny.reference(name), LAYERS, keys=1)
+    prompts = tiny.prompts(name)
+    samples = [Sample(one, np.arange(3, 40 + 3 * k)) for k, one in enumerate(prompts)]
+    among = pack([samples], sum(map(len, samples)), frozen.family, "cpu")
+    jump = torch.where(among.index > 6, 9, 0)
+    among = replace(among, positions=among.positions + jump)
+    together = frozen.read(among)
+    for number, said in enumerate(samples):
+        rows = pack([[said]], len(said), frozen.family, "cpu")
+        jump = torch.where(rows.index > 6, 9, 0)
+        alone = frozen.read(replace(rows, positions=rows.positions + jump))
+        mine = among.sample[0] == number
+        for layer in LAYERS:
+            got, want = alone.hidden[layer][0], together.hidden[layer][0, mine]
+            torch.testing.assert_close(got, want, atol=2e-4, rtol=2e-4)
+        assert alone.keys is not None
+        torch.testing.assert_close(alone.keys[0], together.keys[0][:, mine], atol=2e-4, rtol=2e-4)
 
 
 def test_nothing_of_the_target_needs_a_gradient():
