@@ -27,6 +27,7 @@ from mmspec.longctx.self_window import SelfWindow
 from mmspec.model.turning import turning
 from mmspec.retrieval.random import Random
 from mmspec.text import eagle
+from mmspec.text.asked_pages import AskedPages
 from mmspec.text.eagle import Eagle
 from mmspec.text.eagle_config import Rope
 from mmspec.text.eagle_network import EagleNetwork
@@ -107,7 +108,7 @@ def _longspec(target: Target, spec: PretrainedConfig) -> Drafted:
     turned = turning(target.family.decoder, target.head_dim)
     rows = LongspecRows(network, target.dtype, target.device, turned)
     config = longspec.Config(path="", sequences=1, **EVER)
-    made = Longspec(config, target.facts, rows, target)
+    made = Longspec(config, target.facts, rows, AskedPages(config, None))
     made.rules.floor = np.float32(-np.inf)
     made.rings.store.normal_()
     head = shape.vocabulary * shape.hidden
@@ -126,7 +127,7 @@ def _eagle(target: Target, spec: PretrainedConfig, slots: int) -> Drafted:
     with torch.device(target.device):
         network = EagleNetwork(shape)
     config = eagle.Config(path="", tokens=slots, **EVER)
-    made = Eagle(config, target.facts, lent(network, target))
+    made = Eagle(config, target.facts, lent(network, target), AskedPages(config, None))
     made.rules.floor = np.float32(-np.inf)
     made.store.normal_()
     return Drafted(

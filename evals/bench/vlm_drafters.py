@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mmspec.text import eagle
+from mmspec.text.asked_pages import AskedPages
 from mmspec.text.eagle import Eagle
 from mmspec.text.eagle_config import EagleConfig, Rope
 from mmspec.text.eagle_network import EagleNetwork
@@ -56,9 +57,11 @@ def random_drafters(plan: Plan, target: Target, slots: int, seed: int) -> dict[s
     for name, network in networks.items():
         rows = lent(network, target)
         if isinstance(network, VispecNetwork):
-            made[name] = Vispec(vispec.Config(**settings), target.facts, rows)
+            seeing = vispec.Config(**settings)
+            made[name] = Vispec(seeing, target.facts, rows, AskedPages(seeing, None))
         else:
-            made[name] = Eagle(eagle.Config(**settings), target.facts, rows)
+            blind = eagle.Config(**settings)
+            made[name] = Eagle(blind, target.facts, rows, AskedPages(blind, None))
         # Random weights find everything unlikely; every depth is to be reached all the same.
         made[name].rules.floor = np.float32(-np.inf)
     return made

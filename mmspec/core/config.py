@@ -125,7 +125,8 @@ QUOTING: Drafters = {"retrieval": {"suffix": {}, "recycling": {}, "prediction": 
 # By the name of a bundled model: what was trained for it.
 TRAINED: dict[str, Drafters] = {
     "nano": {
-        "text": {"eagle": {"path": "nano-eagle"}},
+        # Layer 1 looks up what is copied: what it attends to is all that they need to see.
+        "text": {"eagle": {"path": "nano-eagle", "pages": 4, "looks": [1]}},
         "vision": {"vispec": {"path": "nano-vispec"}},
         "longctx": {
             "rapid": {
@@ -138,7 +139,7 @@ TRAINED: dict[str, Drafters] = {
                 "tail": 128,
                 "answer": 512,
             },
-            "longspec": {"path": "nano-longspec"},
+            "longspec": {"path": "nano-longspec", "pages": 4, "looks": [1]},
         },
     }
 }

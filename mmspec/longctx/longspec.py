@@ -7,7 +7,7 @@ with ``features`` also begins each tree with what the target showed of its last 
 was not seen it is silent, for one step.
 
 With ``pages`` it reads of the target not all, but what its last verification attended to
-(``asked_pages``): what one layer reads then is as bounded as what it holds.
+(``text.asked_pages``): what it reads is then as bounded as what it holds.
 
 Axes: B sequences, F nodes of one level, W window, H hidden.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import numpy as np
 import torch
 from mmspec_kernels.layout import TreeLayout
@@ -27,18 +26,17 @@ from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
-from mmspec.longctx.asked_pages import AskedPages
 from mmspec.longctx.longspec_load import load_network
 from mmspec.longctx.longspec_rows import Far, LongspecRows
-from mmspec.longctx.near import near_reading
-from mmspec.longctx.pages import Measures
 from mmspec.longctx.rings import Ring, Rings
 from mmspec.model.load import locate
 from mmspec.model.target import Target
 from mmspec.model.turning import turning
+from mmspec.text.asked_pages import AskedPages, Asking, asked_pages
 from mmspec.text.eagle_growth import windows
 from mmspec.text.eagle_rows import Said
 from mmspec.text.guesses import Guesses, Rules
+from mmspec.text.near import WHOLE, near_reading
 from mmspec.text.spots import REACH, Grove
 
 if TYPE_CHECKING:
@@ -51,8 +49,8 @@ if TYPE_CHECKING:
 LEVELS = REACH - 1  # of a tree, the root's among them: the root's keys stand in scratch too
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Options of ``[drafters.longctx.longspec]``."""
+class Config(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of ``[drafters.longctx.longspec]``; ``looks``, none: the layer that it reads."""
 
     path: str  # a checkpoint folder, ours or LongSpec's; or a bundled drafter
     floor: float = 0.02  # least chance of acceptance for which a guess gets a row of the verify
@@ -61,11 +59,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     width: Annotated[int, Meta(ge=1)] = 4  # nodes of one sequence expanded at one depth
     children: Annotated[int, Meta(ge=1)] = 4  # guesses at one node
     sequences: Annotated[int, Meta(ge=1)] = 64  # that draft at once; memory is this times a ring
-    pages: Annotated[int, Meta(ge=0)] = 0  # of the target's keys that are read; 0: all are
-    page: Annotated[int, Meta(ge=1)] = 32  # tokens of one
-    recent: Annotated[int, Meta(ge=1)] = 64  # last tokens whose keys are always read
-    sinks: Annotated[int, Meta(ge=0)] = 4  # first ones
-    looks: tuple[int, ...] = ()  # target's layers whose attention chooses; none: the one it reads
 
 
 class Longspec:
@@ -77,21 +70,19 @@ class Longspec:
 
     runs_model = True
 
-    def __init__(self, config: Config, facts: Facts, rows: LongspecRows, target: Target) -> None:
+    def __init__(self, config: Config, facts: Facts, rows: LongspecRows, pages: AskedPages) -> None:
         shape = rows.config
-        measures = Measures(config.sinks, config.recent, config.pages, config.page, refresh=1)
-        self._pages = AskedPages(measures, shape.reads, config.looks or (shape.reads,))
         layers = tuple(sorted(set(shape.features)))
-        self.needs = Needs(layers=layers, keys=True, queries=self._pages.layers)
-        self._config, self.rows = config, rows
+        self.needs = Needs(layers=layers, keys=True).join(pages.needs)
+        self._config, self.rows, self._pages = config, rows, pages
         ids = rows.network.target_ids().cpu().numpy()
         self.rules = Rules(facts, ids, config.children, config.floor, config.heard)
         self.rings = Rings(
             (shape.kv_heads, shape.head_dim), shape.span, config.width * REACH, config.sequences,
             rows.dtype, rows.device,
         )  # fmt: skip
-        asked = len(self._pages.layers) * target.heads * target.head_dim
-        self._begun = (len(shape.features) * shape.target_hidden + asked) * rows.dtype.itemsize
+        begun = len(shape.features) * shape.target_hidden * rows.dtype.itemsize
+        self._begun = begun + pages.bytes
         self._keys: Keys | None = None
         if rows.compiled:
             rows.views.of(self.rings.store)
@@ -99,22 +90,20 @@ class Longspec:
     def borrow(self, keys: Keys) -> None:
         """Take the view of the target's store."""
         self._keys = keys
+        self._pages.borrow(keys)
 
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
         """Keep features and queries of each sequence's last cached token, and no more."""
-        layers, looks = self.rows.config.features, self._pages.layers
-        if not all(layer in seen.hidden for layer in layers) or not (layers or looks):
+        self._pages.observe(sequences, seen)
+        layers = self.rows.config.features
+        if not layers or not all(layer in seen.hidden for layer in layers):
             return
-        looks = looks if all(layer in seen.queries for layer in looks) else ()
         for index, sequence in enumerate(sequences):
             first, last = int(seen.offsets[index]), int(seen.offsets[index + 1])
             ring = self.rings.of(sequence) if last > first else None
-            if ring is None:
-                continue
-            ring.known = sequence.cached
-            if layers:
+            if ring is not None:
                 ring.state = torch.cat([seen.hidden[layer][last - 1] for layer in layers])
-            ring.asked = tuple(seen.queries[layer][last - 1].clone() for layer in looks)
+                ring.known = sequence.cached
 
     @torch.inference_mode()
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
@@ -129,11 +118,8 @@ class Longspec:
             if budget.nodes < 2 or budget.depth < 1:
                 continue
             ring = self._ready(sequence)
-            if ring is None:
-                continue
-            asked = ring.asked if ring.known == len(sequence) - 1 else ()
-            read = self._pages.read(sequence, asked, self._keys)
-            if read is not None:
+            read = None if ring is None else self._read(sequence, self._keys)
+            if ring is not None and read is not None:
                 speaks.append(index)
                 rings.append(ring)
                 far.append(read)
@@ -150,6 +136,7 @@ class Longspec:
     def forget(self, id: str) -> None:
         """Free the ring of the sequence ``id``."""
         self.rings.forget(id)
+        self._pages.forget(id)
 
     def reach(self, request: Request) -> int | None:
         """Tokens of a text that it was made for."""
@@ -163,6 +150,19 @@ class Longspec:
     def pool(self) -> int:
         """Bytes of all its rings, with what begins their trees."""
         return self._config.sequences * self.room(0)
+
+    def _read(self, sequence: Sequence, keys: Keys) -> torch.Tensor | None:
+        """The target's keys and values [2, Hkv, n, C] that a tree reads; None: unknown sequence.
+
+        A view of everything, or a copy of what the target attended to.
+        """
+        whole = keys.read(sequence, self.rows.config.reads)
+        view = self._pages.view(sequence)
+        if whole is None or view is WHOLE:
+            return whole
+        first = np.arange(self._pages.measures.sinks)
+        read = np.concatenate([first, view.far, np.arange(view.start, whole.shape[2])])
+        return whole.index_select(2, torch.from_numpy(read).to(whole.device))
 
     def _ready(self, sequence: Sequence) -> Ring | None:
         """The sequence's ring with all decided tokens but the root in it; None: it is silent."""
@@ -243,14 +243,15 @@ def build(config: Config, facts: Facts) -> Longspec:
     if not isinstance(target, Target):
         raise ConfigError("drafter longctx.longspec reads its target's keys, and there is none")
     network = load_network(Path(locate(config.path)), target)
-    _check_fit(network, target, config.looks)
+    _check_fit(network, target)
     network.lend(target.embed, target.logits, target.family.decoder.norm)
     turned = turning(target.family.decoder, target.head_dim)
     rows = LongspecRows(network, target.dtype, target.device, turned)
-    return Longspec(config, facts, rows, target)
+    pages = asked_pages("longctx.longspec", config, target, network.config.reads)
+    return Longspec(config, facts, rows, pages)
 
 
-def _check_fit(network: LongspecNetwork, target: Target, looks: tuple[int, ...]) -> None:
+def _check_fit(network: LongspecNetwork, target: Target) -> None:
     """Refuse a drafter of another target."""
     shape = network.config
     width = target.embed(torch.zeros(1, dtype=torch.int64)).shape[-1]
@@ -264,14 +265,10 @@ def _check_fit(network: LongspecNetwork, target: Target, looks: tuple[int, ...])
         )
         if mine != theirs
     ]
-    read = {shape.reads, *shape.features, *looks}
-    if max(read) >= target.layers or min(read) < 0:
-        wrong.append(f"it reads layers {sorted(read)}, the target has {target.layers}")
-    else:
-        wrong += [
-            f"layer {layer} sees only its last {target.sliding(layer)} tokens"
-            for layer in sorted({shape.reads, *looks})
-            if target.sliding(layer) is not None
-        ]
+    deepest = max(shape.reads, *shape.features, 0)
+    if deepest >= target.layers:
+        wrong.append(f"it reads layer {deepest}, the target has {target.layers}")
+    elif target.sliding(shape.reads) is not None:
+        wrong.append(f"layer {shape.reads} sees only its last {target.sliding(shape.reads)} tokens")
     if wrong:
         raise ConfigError(f"drafter longctx.longspec does not fit the target: {'; '.join(wrong)}")

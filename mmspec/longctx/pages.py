@@ -13,36 +13,23 @@ Axes: B sequences, n cached tokens, K positions, P pages.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from mmspec.longctx.near import WHOLE, View
+from mmspec.text.asked_pages import heaviest
 from mmspec.text.spots import REACH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
+    import numpy as np
+
     from mmspec.core.drafter import Keys
     from mmspec.core.sequence import Sequence
+    from mmspec.text.asked_pages import Measures
+    from mmspec.text.near import View
     from mmspec.text.spots import Home
-
-AHEAD = 0.5  # of a page's weight also counts for the next: what is being copied goes on there
-
-
-class Measures(NamedTuple):
-    """How much of a text is seen, in tokens.
-
-    Attributes:
-        pages: how many pages. page: tokens of one. refresh: tokens of text between two choices.
-    """
-
-    sinks: int
-    window: int
-    pages: int
-    page: int
-    refresh: int
 
 
 @dataclass(slots=True)
@@ -53,10 +40,14 @@ class _Chosen:
 
 
 class Pages:
-    """What is seen of every sequence."""
+    """What is seen of every sequence.
 
-    def __init__(self, measures: Measures) -> None:
-        self._measures = measures
+    Args:
+        refresh: tokens of text between two choices.
+    """
+
+    def __init__(self, measures: Measures, refresh: int) -> None:
+        self._measures, self._refresh = measures, refresh
         self._held: dict[str, _Chosen] = {}
 
     @property
@@ -71,7 +62,7 @@ class Pages:
             return False  # no row of a tree misses anything
         held = self._of(sequence)
         since = 0 if held is None else len(sequence) - held.length
-        return held is None or since == 0 or since >= measures.refresh
+        return held is None or since == 0 or since >= self._refresh
 
     def view(self, sequence: Sequence) -> View | None:
         """What was chosen last; None: nothing yet."""
@@ -89,20 +80,6 @@ class Pages:
     def _of(self, sequence: Sequence) -> _Chosen | None:
         held = self._held.get(sequence.id)
         return held if held is not None and held.sequence is sequence else None
-
-
-def heaviest(weight: np.ndarray, measures: Measures) -> View:
-    """The pages with most of the weight float32 [n] of a text's cached tokens, in order."""
-    sinks, page = measures.sinks, measures.page
-    start = max(len(weight) + 1 - measures.window, sinks)
-    edges = np.arange(sinks, start, page)
-    if not len(edges):
-        return View(start, WHOLE.far)
-    heavy = np.add.reduceat(weight[:start], edges)
-    heavy[1:] += AHEAD * heavy[:-1]
-    best = np.sort(np.argsort(-heavy, kind="stable")[: measures.pages])
-    spans = [np.arange(edges[one], min(edges[one] + page, start)) for one in best]
-    return View(start, np.concatenate(spans))
 
 
 class Looking:

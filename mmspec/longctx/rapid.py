@@ -24,6 +24,7 @@ from mmspec.longctx.rapid_memory import Excerpted, Excerpts
 from mmspec.longctx.rapid_reading import Reading
 from mmspec.model.target import Target
 from mmspec.text import draft_model
+from mmspec.text.asked_pages import AskedPages
 from mmspec.text.draft_model import CHUNK, DraftModel, read_roots
 from mmspec.text.draft_model_load import load_draft_model
 from mmspec.text.spots import REACH, Home
@@ -77,7 +78,7 @@ class Rapid(DraftModel):
             config.head, config.tail, config.passage, config.question, config.share,
             min(config.at_least, config.at_most), config.at_most, config.follow,
         )  # fmt: skip
-        super().__init__(config, facts, model)
+        super().__init__(config, facts, model, AskedPages(config, None))
         self._vocabulary = facts.vocabulary
         self._spelt = Spelt(_pieces(facts))
         self._ranker = ranker
@@ -201,6 +202,8 @@ def build(config: Config, facts: Facts) -> Rapid:
             lengths that do not go together.
     """
     target = facts.model if isinstance(facts.model, Target) else None
+    if config.pages:
+        raise ConfigError(f"drafter {ADDRESS}: pages are of a text that is read whole")
     if facts.ranker is None or not facts.pieces:
         raise ConfigError(f"drafter {ADDRESS}: there is nothing to rank passages with")
     if config.longer_than <= config.head + config.tail:

@@ -27,7 +27,6 @@ class Ring:
 
     Attributes:
         state: [L E], the target's last features, of the token at ``known`` - 1.
-        asked: of layers of the target, what that token asked, [Hkv, G, D] each; none: not seen.
     """
 
     sequence: Sequence
@@ -35,7 +34,6 @@ class Ring:
     start: int = 0
     end: int = 0
     state: torch.Tensor | None = None
-    asked: tuple[torch.Tensor, ...] = ()
     known: int = -1
 
     @property

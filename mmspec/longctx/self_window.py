@@ -26,11 +26,12 @@ from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
-from mmspec.longctx.near import WHOLE, View, near_reading
-from mmspec.longctx.pages import Looking, Measures, Pages
+from mmspec.longctx.pages import Looking, Pages
 from mmspec.model.batch import Batch
 from mmspec.model.target import Target
+from mmspec.text.asked_pages import Measures
 from mmspec.text.guesses import Guesses, Rules
+from mmspec.text.near import WHOLE, View, near_reading
 from mmspec.text.spots import REACH, ROWS, Grove, Home
 
 if TYPE_CHECKING:
@@ -72,9 +73,8 @@ class SelfWindow:
         self._rules = Rules(facts, ids, config.children, config.floor)
         self._limit = min(target.max_context, facts.context)
         self._keys: Keys | None = None
-        self.pages = Pages(
-            Measures(config.sinks, config.window, config.pages, config.page, config.refresh)
-        )
+        seen = Measures(config.sinks, config.window, config.pages, config.page)
+        self.pages = Pages(seen, config.refresh)
 
     def borrow(self, keys: Keys) -> None:
         """Take the view of the target's store."""

@@ -4,6 +4,9 @@ Leviathan et al. (arXiv:2211.17192), with trees in place of chains. What it has 
 persists; what it said to itself while a tree grew is written over by the next tree. It reads the
 sequence itself, lazily, and never a picture.
 
+With ``pages`` its trees see of a long text what the target's last verification attended to
+(``asked_pages``). The text is read whole as ever: what is kept of it is what it sees parts of.
+
 Axes: B sequences, F nodes of one level, T rows, V ids.
 """
 
@@ -11,19 +14,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
 
-from mmspec.core.drafter import Budget, Facts, Needs, Observation
+from mmspec.core.drafter import Budget, Facts, Keys, Observation
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
 from mmspec.model.target import Target
+from mmspec.text.asked_pages import AskedPages, Asking, asked_pages
 from mmspec.text.draft_model_load import load_draft_model
 from mmspec.text.draft_model_memory import Memories, Memory
 from mmspec.text.draft_model_rows import DraftRows
 from mmspec.text.guesses import Guesses, Rules
+from mmspec.text.near import WHOLE, Near, View, reading_by
 from mmspec.text.spots import REACH, Grove, chain_spots
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ CHUNK = 256  # tokens of one sequence read in one pass
 PACE = 2048  # most tokens of one sequence read between two steps of the target
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Config(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of ``[drafters.text.draft_model]``."""
 
     path: str  # a model folder, a hub id, or the name of a bundled model
@@ -54,13 +58,14 @@ class DraftModel:
 
     Args:
         facts: of the target. model: the draft model, in the target's arithmetic.
+        pages: what its trees see.
     """
 
-    needs = Needs()
     runs_model = True
 
-    def __init__(self, config: Config, facts: Facts, model: Target) -> None:
-        self._config, self._context = config, facts.context
+    def __init__(self, config: Config, facts: Facts, model: Target, pages: AskedPages) -> None:
+        self._config, self._context, self._pages = config, facts.context, pages
+        self.needs = pages.needs
         said = np.arange(model.facts.vocabulary)
         self._rules = Rules(facts, said, config.children, config.floor)
         scratch = config.width * REACH
@@ -68,9 +73,14 @@ class DraftModel:
         self._memories = self._memory(cache, known_ids(facts, model), facts, model)
         self._rows = DraftRows(model, cache)
 
+    def borrow(self, keys: Keys) -> None:
+        """Take the view of the target's store."""
+        self._pages.borrow(keys)
+
     @torch.inference_mode()
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
         """Keep up with long texts chunk by chunk; a few tokens wait for the next tree."""
+        self._pages.observe(sequences, seen)
         for sequence in sequences:
             memory = self._memories.of(sequence)
             if memory is not None:
@@ -95,7 +105,8 @@ class DraftModel:
         if not speaks:
             return trees
         roots = np.array([trees[index].tokens[0] for index in speaks])
-        growth = Growth(self._rows, self._memories, memories, self._rules)
+        near = self._pages.near([self._seen(memory) for memory in memories])
+        growth = Growth(self._rows, self._memories, memories, self._rules, near)
         grown = grow(roots, limits, growth.expand, self._config.width, least=self._config.least)
         for index, tree in zip(speaks, grown, strict=True):
             trees[index] = tree
@@ -104,6 +115,7 @@ class DraftModel:
     def forget(self, id: str) -> None:
         """Free the keys and values of the sequence ``id``, but for what rests."""
         self._memories.forget(id)
+        self._pages.forget(id)
 
     def clear(self) -> None:
         """Forget what rests."""
@@ -118,7 +130,7 @@ class DraftModel:
 
     def room(self, tokens: int) -> int:
         """Bytes of keys and values of a sequence of so many tokens, and of a tree."""
-        return self._memories.room(tokens)
+        return self._memories.room(tokens) + self._pages.bytes
 
     @property
     def pool(self) -> int:
@@ -128,6 +140,10 @@ class DraftModel:
     def _memory(self, cache: KVCache, known: np.ndarray, facts: Facts, model: Target) -> Memories:
         """What it reads, and how much of one text."""
         return Memories(cache, known, min(model.max_context, facts.context))
+
+    def _seen(self, memory: Memory) -> View:
+        """What a tree sees of what was read, by slot; everything where tokens were left out."""
+        return self._pages.view(memory.sequence) if memory.filled == memory.read else WHOLE
 
     def _ready(self, sequence: Sequence) -> Memory | None:
         """The sequence's memory, if all it lacks goes with the root, and fits."""
@@ -161,9 +177,11 @@ class Growth:
     """Trees of many sequences on their way up. Axes: B those that draft."""
 
     def __init__(
-        self, rows: DraftRows, memories: Memories, drafting: list[Memory], rules: Rules
-    ) -> None:
+        self, rows: DraftRows, memories: Memories, drafting: list[Memory], rules: Rules,
+        near: Near | None,
+    ) -> None:  # fmt: skip
         self._rows, self._memories, self._drafting = rows, memories, drafting
+        self._near = near
         self._guesses = Guesses(rules, [memory.sequence for memory in drafting])
         self._grove = Grove([])
 
@@ -171,20 +189,24 @@ class Growth:
         """Run the level's nodes, whose ancestors are in the store, and guess their children."""
         if level.depth == 0:
             memories = [self._drafting[owner] for owner in level.owner]
-            states = read_roots(self._rows, self._memories, memories)
+            states = read_roots(self._rows, self._memories, memories, self._near)
             self._grove = Grove([memory.home for memory in self._drafting])
         else:
             spots = self._grove.level(level.owner, level.parents, level.depth)
-            states = self._rows.states(level.tokens, spots)
+            read = reading_by(self._near, spots, level.owner)
+            states = self._rows.states(level.tokens, spots, read)
         return self._guesses.children(self._rows.logits(states), level)
 
 
-def read_roots(rows: DraftRows, held: Memories, memories: ListOf[Memory]) -> torch.Tensor:
+def read_roots(
+    rows: DraftRows, held: Memories, memories: ListOf[Memory], near: Near | None = None
+) -> torch.Tensor:
     """Read what was decided since the last tree; states [B, H] of the last decided tokens."""
     parts = [held.waiting(memory) for memory in memories]
     counts = np.array([len(part) for part in parts], np.int64)
     spots = chain_spots([memory.home for memory in memories], counts)
-    states = rows.states(np.concatenate(parts), spots)
+    read = reading_by(near, spots, np.repeat(np.arange(len(parts)), counts))
+    states = rows.states(np.concatenate(parts), spots, read)
     for memory, part in zip(memories, parts, strict=True):
         memory.keep(len(part), len(memory.sequence))
     return states[torch.from_numpy(np.cumsum(counts) - 1).to(states.device)]
@@ -205,4 +227,5 @@ def build(config: Config, facts: Facts) -> DraftModel:
         ConfigError: there is no model we can run, or it speaks of other tokens.
     """
     target = facts.model if isinstance(facts.model, Target) else None
-    return DraftModel(config, facts, load_draft_model(config.path, facts, target))
+    pages = asked_pages("text.draft_model", config, target)
+    return DraftModel(config, facts, load_draft_model(config.path, facts, target), pages)

@@ -17,6 +17,7 @@ from mmspec.model.batch import Batch
 from mmspec.text.spots import ROWS, chunk_spots, grouped
 
 if TYPE_CHECKING:
+    from mmspec.model.attend import Read
     from mmspec.model.cache import KVCache
     from mmspec.model.target import Target
     from mmspec.text.spots import Home, Spots
@@ -32,17 +33,20 @@ class DraftRows:
         """Read the next tokens int64 [C] of one sequence in one causal pass."""
         self._pass(tokens[None], chunk_spots(home, len(tokens)))
 
-    def states(self, tokens: np.ndarray, spots: Spots) -> torch.Tensor:
-        """Normed hidden states [T, H] of rows of chains or trees, tokens int64 [T]."""
+    def states(self, tokens: np.ndarray, spots: Spots, read: Read | None = None) -> torch.Tensor:
+        """Normed hidden states [T, H] of rows of chains or trees, tokens int64 [T].
+
+        ``read`` says what they read on layers of a sliding width; None: all that they may.
+        """
         rows = np.zeros(-(-len(tokens) // ROWS) * ROWS, np.int64)
         rows[: len(tokens)] = tokens
-        return self._pass(rows.reshape(-1, ROWS), spots)[: len(tokens)]
+        return self._pass(rows.reshape(-1, ROWS), spots, read)[: len(tokens)]
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """[T, V] of normed hidden states [T, H]."""
         return self._model.family.head(grouped(states)).flatten(0, 1)[: len(states)]
 
-    def _pass(self, tokens: np.ndarray, spots: Spots) -> torch.Tensor:
+    def _pass(self, tokens: np.ndarray, spots: Spots, read: Read | None = None) -> torch.Tensor:
         """Rows int64 [G, R] to [G * R, H]; writes their keys and values."""
         positions = np.zeros(tokens.size, np.int64)
         positions[: len(spots.positions)] = spots.positions
@@ -54,4 +58,4 @@ class DraftRows:
             layout=spots.layout,
             count=len(spots.positions),
         )
-        return self._model.states(batch, self._cache)[0].flatten(0, 1)
+        return self._model.states(batch, self._cache, read=read)[0].flatten(0, 1)

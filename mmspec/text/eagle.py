@@ -4,6 +4,9 @@ One decoder layer over the target's own features (Li et al., arXiv:2401.15077, 2
 2503.01840). What it learns from committed tokens persists; what it said to itself while a tree
 grew is written over by the next tree.
 
+With ``pages`` its trees see of a long text what the target's last verification attended to
+(``asked_pages``), where no picture takes fewer slots than tokens.
+
 Axes: B sequences, F nodes of one level, C committed tokens, H hidden, k children.
 """
 
@@ -12,16 +15,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import torch
 
-from mmspec.core.drafter import Budget, Facts, Needs, Observation
+from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import grow
 from mmspec.core.tree import TokenTree
 from mmspec.model.load import locate
 from mmspec.model.target import Target
+from mmspec.text.asked_pages import AskedPages, Asking, asked_pages
 from mmspec.text.block_growth import BlockGrowth
 from mmspec.text.block_rows import BlockRows
 from mmspec.text.eagle_growth import Growth, windows
@@ -29,6 +32,7 @@ from mmspec.text.eagle_load import load_network
 from mmspec.text.eagle_memory import Memories, Memory
 from mmspec.text.eagle_rows import EagleRows
 from mmspec.text.guesses import Rules
+from mmspec.text.near import WHOLE, Near
 from mmspec.text.spots import REACH, chain_spots, chunk_spots
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 CHAIN = 16  # tokens committed at once that still go beside other sequences'
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Config(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of ``[drafters.text.eagle]``."""
 
     path: str  # a checkpoint folder: ours, EAGLE's or a speculators one; or a bundled drafter
@@ -65,11 +69,12 @@ class Eagle:
     runs_model = True
 
     def __init__(
-        self, config: Config, facts: Facts, rows: EagleRows, *, dense: bool = False
-    ) -> None:
+        self, config: Config, facts: Facts, rows: EagleRows, pages: AskedPages,
+        *, dense: bool = False,
+    ) -> None:  # fmt: skip
         shape = rows.config
-        self.needs = Needs(layers=tuple(sorted(set(shape.layers))))
-        self._config, self.rows = config, rows
+        self.needs = Needs(layers=tuple(sorted(set(shape.layers)))).join(pages.needs)
+        self._config, self.rows, self._pages = config, rows, pages
         ids = rows.network.target_ids().cpu().numpy()
         self.rules = Rules(facts, ids, config.children, config.floor, config.heard)
         self._context = config.context or shape.context
@@ -80,9 +85,14 @@ class Eagle:
         if rows.compiled:
             rows.views.of(self._memories.store)
 
+    def borrow(self, keys: Keys) -> None:
+        """Take the view of the target's store."""
+        self._pages.borrow(keys)
+
     @torch.inference_mode()
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
         """Read the features of what was committed: short pieces together, long ones alone."""
+        self._pages.observe(sequences, seen)
         if not all(layer in seen.hidden for layer in self.needs.layers):
             return
         short: list[tuple[Memory, slice]] = []
@@ -123,6 +133,7 @@ class Eagle:
     def forget(self, id: str) -> None:
         """Free the keys and values of the sequence ``id``, but for what rests."""
         self._memories.forget(id)
+        self._pages.forget(id)
 
     def clear(self) -> None:
         """Forget what rests."""
@@ -134,7 +145,7 @@ class Eagle:
 
     def room(self, tokens: int) -> int:
         """Bytes of keys and values of a sequence of so many tokens, and of a tree."""
-        return self._memories.room(tokens)
+        return self._memories.room(tokens) + self._pages.bytes
 
     @property
     def pool(self) -> int:
@@ -145,6 +156,12 @@ class Eagle:
     def store(self) -> torch.Tensor:
         """Keys and values of all sequences."""
         return self._memories.store
+
+    def near(self, memories: ListOf[Memory]) -> Near | None:
+        """What trees of these sequences see; None: everything."""
+        return self._pages.near([
+            self._pages.view(one.sequence) if one.filled == one.end else WHOLE for one in memories
+        ])  # fmt: skip
 
     def bias(
         self, memories: ListOf[Memory], owner: np.ndarray, states: torch.Tensor
@@ -230,7 +247,19 @@ def build(config: Config, facts: Facts) -> Eagle:
     Raises:
         ConfigError: the checkpoint is not one, or does not fit the target.
     """
-    return Eagle(config, facts, rows_for("text.eagle", load_network, config.path, facts))
+    rows = rows_for("text.eagle", load_network, config.path, facts)
+    return Eagle(config, facts, rows, pages_for("text.eagle", config, facts, rows))
+
+
+def pages_for(address: str, config: Config, facts: Facts, rows: EagleRows) -> AskedPages:
+    """What a drafter's trees see.
+
+    Raises:
+        ConfigError: its network or its target cannot do with a part of a text.
+    """
+    if config.pages and rows.config.parallel > 1:
+        raise ConfigError(f"drafter {address}: pages are for networks that say a token a pass")
+    return asked_pages(address, config, facts.model)
 
 
 def rows_for(

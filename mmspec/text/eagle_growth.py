@@ -26,6 +26,7 @@ class Growth:
     def __init__(self, drafter: Eagle, memories: list[Memory]) -> None:
         self._drafter, self._rows, self._memories = drafter, drafter.rows, memories
         self._grove = Grove([memory.home for memory in memories])
+        self._near = drafter.near(memories)
         self._guesses = Guesses(drafter.rules, [memory.sequence for memory in memories])
         self._said = Said(torch.empty(0), torch.empty(0))
         self._windows = np.zeros((0, 0), np.int64)
@@ -45,6 +46,8 @@ class Growth:
             rows = torch.from_numpy(level.parents).to(self._said.states.device)
             states_above = self._said.states.index_select(0, rows)
             spots = self._grove.level(level.owner, level.parents, level.depth)
+            if self._near is not None:
+                spots = self._near.seen(spots, level.owner)
             above = self._windows[level.parents, :-1]
             self._windows = np.concatenate([level.tokens[:, None], above], 1)
             bias = self._drafter.bias(self._memories, level.owner, states_above)

@@ -251,7 +251,8 @@ class EagleRows:
         own = slice(layout.count) if picked is None else picked
         rows = (part[0, own].transpose(0, 1) for part in (query, key, value))
         q, k, v = (_padded(part, len(layout.slots)).transpose(0, 1).contiguous() for part in rows)
-        seen = tree_attention(q, k, v, store, layout, layout.reading(None), self._scale)
+        reading = spots.reading or layout.reading(None)
+        seen = tree_attention(q, k, v, store, layout, reading, self._scale)
         lift = None if lift is None else lift[:, own]
         seen = seen[None, : layout.count]
         said = network.finish(ids[None, own], states[None, own], seen, lift)[0]

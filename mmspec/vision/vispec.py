@@ -18,7 +18,7 @@ import torch
 
 from mmspec.core.drafter import Needs
 from mmspec.text import eagle
-from mmspec.text.eagle import Eagle, rows_for
+from mmspec.text.eagle import Eagle, pages_for, rows_for
 from mmspec.text.spots import chunk_spots
 from mmspec.vision.reader import Reader
 from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mmspec.core.drafter import Facts
     from mmspec.core.request import Request
+    from mmspec.text.asked_pages import AskedPages
     from mmspec.text.eagle_memory import Memory
     from mmspec.text.eagle_rows import EagleRows
 
@@ -44,14 +45,14 @@ class Config(eagle.Config, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Vispec(Eagle):
     """Reads pictures once, when their last token is shown; the rest is a feature drafter's."""
 
-    def __init__(self, config: Config, facts: Facts, rows: EagleRows) -> None:
+    def __init__(self, config: Config, facts: Facts, rows: EagleRows, pages: AskedPages) -> None:
         network = rows.network
         assert isinstance(network, VispecNetwork)
         self._sight, self._seen = network.sight, network.sight.config
         self._reader = Reader(network.sight)
-        super().__init__(config, facts, rows, dense=self._seen.compact)
+        super().__init__(config, facts, rows, pages, dense=self._seen.compact)
         self._kept = {"keep": ALL, "none": 0}.get(self._seen.how, self._seen.tokens)
-        self.needs = Needs(layers=tuple(sorted({-1, *rows.config.layers})))
+        self.needs = self.needs.join(Needs(layers=(-1,)))
 
     def reach(self, request: Request) -> int | None:
         """Tokens of a text that it was made for; what it leaves out of pictures does not count."""
@@ -177,4 +178,5 @@ def build(config: Config, facts: Facts) -> Vispec:
     Raises:
         ConfigError: the checkpoint is not one, or does not fit the target.
     """
-    return Vispec(config, facts, rows_for("vision.vispec", load_network, config.path, facts))
+    rows = rows_for("vision.vispec", load_network, config.path, facts)
+    return Vispec(config, facts, rows, pages_for("vision.vispec", config, facts, rows))

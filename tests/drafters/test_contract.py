@@ -51,18 +51,24 @@ def addresses() -> list[str]:
 
 
 BLOCKS = ("text.eagle", "vision.vispec")  # these may also say several tokens a pass
+PAGED = ("text.eagle", "text.draft_model")  # these may also see a part of a text
+PAGES = {"pages": 2, "page": 4, "recent": 8, "sinks": 2}
 
 
 @pytest.fixture(
-    params=[*((one, 1) for one in addresses()), *((one, 3) for one in BLOCKS)],
-    ids=lambda told: told[0] if told[1] == 1 else f"{told[0]}, {told[1]} a pass",
+    params=[
+        *((one, 1, {}) for one in addresses()),
+        *((one, 3, {}) for one in BLOCKS),
+        *((one, 1, PAGES) for one in PAGED),
+    ],
+    ids=lambda told: told[0] + f", {told[1]} a pass" * (told[1] > 1) + ", pages" * bool(told[2]),
 )
 def build(request, tmp_path):
     """Makes the drafter anew, from a tiny checkpoint if it needs one."""
-    address, parallel = request.param
+    address, parallel, pages = request.param
     module = importlib.import_module(f"mmspec.{address}")
-    options = checkpoints.options(address, tmp_path, parallel)
-    known = kept.facts() if address.startswith("longctx.") else FACTS
+    options = checkpoints.options(address, tmp_path, parallel) | pages
+    known = kept.facts() if pages or address.startswith("longctx.") else FACTS
     return lambda: kept.keep(module.build(module.Config(**options), known))
 
 

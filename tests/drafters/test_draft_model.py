@@ -104,8 +104,8 @@ def nothing_shown(batch):
     return draft_model.Observation(offsets=offsets, tokens=np.zeros(0, np.int64))
 
 
-def test_it_asks_for_nothing():
-    assert draft_model.DraftModel.needs == Needs()
+def test_it_asks_for_nothing(tmp_path):
+    assert drafter(tmp_path).needs == Needs()
 
 
 def test_a_sampled_requests_children_follow_its_noise(tmp_path):

@@ -19,9 +19,10 @@ from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.engine.build import build_drafters
 from mmspec.longctx import self_window
-from mmspec.longctx.near import View, near_reading
-from mmspec.longctx.pages import Looking, Measures, Pages
+from mmspec.longctx.pages import Looking, Pages
 from mmspec.model.load import load_target, locate
+from mmspec.text.asked_pages import Measures
+from mmspec.text.near import View, near_reading
 from mmspec.text.spots import REACH, Grove, Home
 from mmspec.train.data.documents import document
 
@@ -74,7 +75,7 @@ def test_rows_see_sinks_far_pages_the_window_and_themselves(sliding):
 
 
 def test_the_heaviest_pages_are_taken_and_half_of_a_weight_reaches_the_next():
-    pages = Pages(Measures(sinks=4, window=16, pages=2, page=8, refresh=8))
+    pages = Pages(Measures(sinks=4, window=16, pages=2, page=8), refresh=8)
     one = text("a", length=100)
     weight = np.full(80, 0.01, np.float32)
     weight[30] = 1.0  # the page of positions 28 to 35
@@ -90,7 +91,7 @@ def test_the_heaviest_pages_are_taken_and_half_of_a_weight_reaches_the_next():
 
 
 def test_pages_are_chosen_when_a_text_outgrows_its_window_and_then_now_and_again():
-    pages = Pages(Measures(sinks=4, window=16, pages=2, page=8, refresh=8))
+    pages = Pages(Measures(sinks=4, window=16, pages=2, page=8), refresh=8)
     one = text("a", length=40)
     assert not pages.due(one, 4 + 16 - REACH)
     assert pages.due(one, 5 + 16 - REACH)
@@ -105,7 +106,7 @@ def test_pages_are_chosen_when_a_text_outgrows_its_window_and_then_now_and_again
     assert pages.view(again) is None  # an id used again is another text
     pages.forget(one.id)
     assert pages.view(one) is None
-    assert not Pages(Measures(4, 16, 0, 8, 8)).due(one, 1000)
+    assert not Pages(Measures(4, 16, 0, 8), 8).due(one, 1000)
 
 
 def test_a_look_adds_up_the_attention_of_all_heads_and_layers():

@@ -15,7 +15,7 @@ from mmspec.core.errors import ConfigError
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.longctx import self_window
-from mmspec.longctx.near import near_reading
+from mmspec.text.near import near_reading
 from mmspec.text.spots import Grove, Home
 
 GREEDY = Sampling(temperature=0.0)

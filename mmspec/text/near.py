@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from mmspec_kernels.layout import Reading, Window
+from mmspec_kernels.layout import Reading, TreeLayout, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as ListOf
 
-    from mmspec_kernels.layout import TreeLayout
+    from mmspec.model.attend import Read
+    from mmspec.text.spots import Spots
 
 
 class View(NamedTuple):
@@ -40,8 +41,8 @@ def near_reading(
 ) -> Reading:  # fmt: skip
     """Their last ``span`` keys, their own included, and a text's first ones.
 
-    All rows of a sequence stand at one place, so they see the same of its past and share it as one
-    block, whoever stands beside them.
+    Rows of a sequence that divide its past alike, as all of one level do, share what they see of it
+    as one block, whoever stands beside them: what the first of them sees.
 
     Args:
         owner: int64 [F], whose row it is; ascending.
@@ -61,9 +62,13 @@ def near_reading(
     begin = 0
     while begin < count:
         end = int(np.searchsorted(owner, owner[begin], side="right"))
+        end = begin + int(np.searchsorted(split[begin:end], split[begin], side="right"))
+        seen[begin:end] = seen[begin]
         base, start, stop = (int(part[begin]) for part in (layout.base, seen, split))
         view = views[owner[begin]] if views else None
-        far = WHOLE.far if view is None else view.far[view.far >= edge[begin]]
+        far = (
+            WHOLE.far if view is None else view.far[(view.far >= edge[begin]) & (view.far < start)]
+        )
         for first in range(begin, end, layout.rows):
             if stop <= start and not len(far):
                 break
@@ -80,6 +85,36 @@ def near_reading(
         extra_end=layout.base + np.where(edge <= 0, np.minimum(sinks, seen), 0),
         skip=np.maximum(seen - split, 0).astype(np.int32),
     )
+
+
+class Near(NamedTuple):
+    """What rows of many sequences see of their past.
+
+    Attributes:
+        views: of each sequence. sinks, span: first and last tokens that are always seen.
+    """
+
+    views: ListOf[View]
+    sinks: int
+    span: int
+
+    def reading(self, layout: TreeLayout, owner: np.ndarray, sliding: int | None = None) -> Reading:
+        """Of rows of a tree, or of chains; ``owner`` int64 [F], whose each is."""
+        return near_reading(layout, owner, self.span, self.sinks, sliding, self.views)
+
+    def seen(self, spots: Spots, owner: np.ndarray) -> Spots:
+        """The same rows, which read this on layers that see everything."""
+        assert isinstance(spots.layout, TreeLayout)
+        return spots._replace(reading=self.reading(spots.layout, owner))
+
+
+def reading_by(near: Near | None, spots: Spots, owner: np.ndarray) -> Read | None:
+    """What rows of chains or trees read on layers of a sliding width; None: all that they may."""
+    if near is None:
+        return None
+    layout = spots.layout
+    assert isinstance(layout, TreeLayout)
+    return lambda sliding: near.reading(layout, owner, sliding)
 
 
 def _block(at: int, base: int, start: int, stop: int, far: np.ndarray) -> Window:
