@@ -7,6 +7,9 @@ and once more for the drafter that reads an excerpt beside the target's prefill,
 
     python evals/bench/long.py --lengths 2048 4096 8192 16384 31000 --count 3 \
         [--longspec runs/longspec/drafter] [--out evals/results/long/drafters.json]
+
+Drafters that can see a part of a text do (``text/asked_pages.py``), unless ``--whole`` is said.
+With ``--paired`` the chapter is the same at all lengths, and more of one document stands around it.
 """
 
 from __future__ import annotations
@@ -40,11 +43,24 @@ RAPID: dict[str, Any] = {
 }  # fmt: skip
 
 
+# What drafters see of a text, as served; a draft model of some layers can do with more.
+SEEN: dict[str, Any] = {"pages": 4, "looks": [1]}
+MORE: dict[str, Any] = {"pages": 8, "looks": [1]}
+
+
 def drafters(options: argparse.Namespace) -> Drafters:
     """One of every kind; what is asked for over the bench's own settings, last."""
+    seen, more = ({}, {}) if options.whole else (SEEN, MORE)
     told: Drafters = {
-        "text": {"eagle": {"path": "nano-eagle"}, "draft_model": {"path": "nano-lm"}},
-        "longctx": {"longspec": {"path": options.longspec}, "self_window": {}, "rapid": RAPID},
+        "text": {
+            "eagle": {"path": "nano-eagle", **seen},
+            "draft_model": {"path": "nano-lm", **more},
+        },
+        "longctx": {
+            "longspec": {"path": options.longspec, **seen},
+            "self_window": {},
+            "rapid": RAPID,
+        },
         "retrieval": {"suffix": {}, "recycling": {}},
     }
     for address, values in json.loads(options.change).items():
@@ -69,9 +85,25 @@ def chapter(seed: int, tokens: int) -> tuple[documents.Document, documents.Pair]
     return documents.chapter(example_seed("held_out", FIRST + seed), tokens)
 
 
-def prompt(processor: Processor, seed: int, tokens: int) -> Prompt:
-    """Such a document and wish, as a message."""
-    document, asked = chapter(seed, tokens)
+def paired(seed: int, tokens: int, longest: int) -> tuple[documents.Document, documents.Pair]:
+    """Of the longest such document about so many tokens around its chapter, and the same wish."""
+    document, asked = chapter(seed, longest)
+    sections = document.sections
+    room = tokens * documents.CHARACTERS_A_TOKEN - 300
+    first = next(k for k, section in enumerate(sections) if section.paragraph == asked.answer)
+    last = first
+    while (
+        sum(len(one.paragraph) + len(one.subject) + 15 for one in sections[first : last + 1]) < room
+    ):
+        if last - first + 1 == len(sections):
+            break
+        first, last = max(0, first - 1), min(len(sections) - 1, last + 1)
+    return documents.Document(document.title, sections[first : last + 1]), asked
+
+
+def prompt(processor: Processor, seed: int, tokens: int, longest: int | None = None) -> Prompt:
+    """Such a document and wish, as a message; ``longest``: cut out of one of so many tokens."""
+    document, asked = chapter(seed, tokens) if longest is None else paired(seed, tokens, longest)
     words = f"{document.text}\n\n{asked.question}"
     return processor.chat([{"role": "user", "content": words}], [])
 
@@ -129,6 +161,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--longspec", default="nano-longspec", help="checkpoint")
     parser.add_argument("--arms", nargs="*", help="these alone, plain decoding among them")
+    parser.add_argument("--whole", action="store_true", help="everybody sees all of a text")
+    parser.add_argument("--paired", action="store_true", help="one chapter at all lengths")
+    parser.add_argument("--first", type=int, default=0, help="number of the first document")
     parser.add_argument("--change", default="{}", help="JSON: drafter's address -> options")
     parser.add_argument("--evidence", type=Path, help="write what oracle:FILE is to know")
     parser.add_argument("--out", type=Path)
@@ -151,7 +186,9 @@ def main() -> None:
     for arm in told.values():
         decode(engine, [prompt(processor, 1_000_000, 1800)], arm, sampling)
     for length in options.lengths:
-        prompts = [prompt(processor, index, length) for index in range(options.count)]
+        longest = max(options.lengths) if options.paired else None
+        numbers = range(options.first, options.first + options.count)
+        prompts = [prompt(processor, index, length, longest) for index in numbers]
         result[str(length)] = measure(engine, prompts, told, sampling)
         print(length, json.dumps(result[str(length)], indent=1), flush=True)
         if options.out:

@@ -251,10 +251,9 @@ class EagleRows:
         own = slice(layout.count) if picked is None else picked
         rows = (part[0, own].transpose(0, 1) for part in (query, key, value))
         q, k, v = (_padded(part, len(layout.slots)).transpose(0, 1).contiguous() for part in rows)
-        reading = spots.reading or layout.reading(None)
-        seen = tree_attention(q, k, v, store, layout, reading, self._scale)
+        read = spots.reading or layout.reading(None)
+        seen = tree_attention(q, k, v, store, layout, read, self._scale)[: layout.count][None]
         lift = None if lift is None else lift[:, own]
-        seen = seen[None, : layout.count]
         said = network.finish(ids[None, own], states[None, own], seen, lift)[0]
         return Said(said, network.norm(said))
 

@@ -33,11 +33,15 @@ def test_greedy_text_is_the_cpus_own(name):
     assert run(engine(there, {"text.random": Random(tiny.VOCABULARY)}), prompts) == here
 
 
+PAGES = {"pages": 4, "looks": [1]}
 DRAFTERS = {
-    "text": {"eagle": {"path": "nano-eagle"}, "draft_model": {"path": "nano-lm"}},
+    "text": {
+        "eagle": {"path": "nano-eagle", **PAGES},
+        "draft_model": {"path": "nano-lm", **PAGES},
+    },
     "vision": {"vispec": {"path": "nano-vispec"}},
     "longctx": {
-        "longspec": {"path": "nano-longspec"},
+        "longspec": {"path": "nano-longspec", **PAGES},
         "self_window": {"pages": 8, "refresh": 4},
         "rapid": {"path": "nano-lm", "longer_than": 500, "at_least": 256, "at_most": 512},
     },
