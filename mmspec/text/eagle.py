@@ -12,36 +12,31 @@ Axes: B sequences, F nodes of one level, C committed tokens, H hidden, k childre
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
-from mmspec.core.errors import ConfigError
 from mmspec.core.grow import grow
 from mmspec.core.tree import TokenTree
-from mmspec.model.load import locate
-from mmspec.model.target import Target
-from mmspec.text.asked_pages import AskedPages, Asking, asked_pages
+from mmspec.text.asked_pages import AskedPages, Asking
 from mmspec.text.block_growth import BlockGrowth
-from mmspec.text.block_rows import BlockRows
+from mmspec.text.eagle_fit import pages_for, rows_for
 from mmspec.text.eagle_growth import Growth, windows
 from mmspec.text.eagle_load import load_network
 from mmspec.text.eagle_memory import Memories, Memory
-from mmspec.text.eagle_rows import EagleRows
 from mmspec.text.guesses import Rules
 from mmspec.text.near import WHOLE, Near
 from mmspec.text.spots import REACH, chain_spots, chunk_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from collections.abc import Sequence as ListOf
 
     from mmspec.core.request import Request
     from mmspec.core.sequence import Sequence
-    from mmspec.text.eagle_network import EagleNetwork
+    from mmspec.text.eagle_rows import EagleRows
 
 CHAIN = 16  # tokens committed at once that still go beside other sequences'
 
@@ -249,52 +244,3 @@ def build(config: Config, facts: Facts) -> Eagle:
     """
     rows = rows_for("text.eagle", load_network, config.path, facts)
     return Eagle(config, facts, rows, pages_for("text.eagle", config, facts, rows))
-
-
-def pages_for(address: str, config: Config, facts: Facts, rows: EagleRows) -> AskedPages:
-    """What a drafter's trees see.
-
-    Raises:
-        ConfigError: its network or its target cannot do with a part of a text.
-    """
-    if config.pages and rows.config.parallel > 1:
-        raise ConfigError(f"drafter {address}: pages are for networks that say a token a pass")
-    return asked_pages(address, config, facts.model)
-
-
-def rows_for(
-    address: str, load: Callable[[Path, int | None], EagleNetwork], path: str, facts: Facts
-) -> EagleRows:
-    """A drafter's network from its checkpoint, lent what it shares with its target.
-
-    Raises:
-        ConfigError: the checkpoint is not one, or does not fit the target.
-    """
-    target = facts.model if isinstance(facts.model, Target) else None
-    network = load(Path(locate(path)), None if target is None else target.layers)
-    _check_fit(address, network, facts, target)
-    made = EagleRows if network.config.parallel == 1 else BlockRows
-    if target is None:
-        weight = network.fc.weight
-        return made(network, weight.dtype, weight.device)
-    network.lend(target.embed, target.logits, target.family.decoder.norm)
-    return made(network, target.dtype, target.device)
-
-
-def _check_fit(address: str, network: EagleNetwork, facts: Facts, target: Target | None) -> None:
-    """Refuse a drafter of another target."""
-    shape, wrong = network.config, []
-    lent = not (shape.own_embedding and shape.own_head)
-    if lent and shape.vocabulary != facts.vocabulary:
-        wrong.append(f"it knows {shape.vocabulary} ids, the target {facts.vocabulary}")
-    if target is None:
-        if lent or shape.normed_features:
-            wrong.append("it shares weights with its target, and there is none")
-    else:
-        width = target.embed(torch.zeros(1, dtype=torch.int64)).shape[-1]
-        if width != shape.target_hidden:
-            wrong.append(f"it reads features of width {shape.target_hidden}, the target's: {width}")
-        if max(shape.layers) >= target.layers:
-            wrong.append(f"it reads layer {max(shape.layers)}, the target has {target.layers}")
-    if wrong:
-        raise ConfigError(f"drafter {address} does not fit the target: {'; '.join(wrong)}")

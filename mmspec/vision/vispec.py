@@ -18,7 +18,8 @@ import torch
 
 from mmspec.core.drafter import Needs
 from mmspec.text import eagle
-from mmspec.text.eagle import Eagle, pages_for, rows_for
+from mmspec.text.eagle import Eagle
+from mmspec.text.eagle_fit import pages_for, rows_for
 from mmspec.text.spots import chunk_spots
 from mmspec.vision.reader import Reader
 from mmspec.vision.spans import TEXT, DraftPlan, plan_draft, spans_of
