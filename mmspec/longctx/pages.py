@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmspec.text.asked_pages import heaviest
+from mmspec.text.asked_pages import attention, heaviest
 from mmspec.text.spots import REACH
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ class Looking:
         for weight, row in zip(self._weights, self.rows, strict=True):
             home = self._homes[row]
             cached = self._store[layer, 0, :, home.base : home.base + home.filled]
-            told = (query[:, row] @ cached.mT).float() * scale
-            weight.add_(told.softmax(-1).sum((0, 1)))
+            weight.add_(attention(query[:, row] * scale, cached))
 
     def weights(self) -> list[np.ndarray]:
         """Of each that looked, float32 [n] of its cached tokens."""
