@@ -15,6 +15,7 @@ from mmspec.core.tree import TokenTree
 from mmspec.train.capture import FrozenTarget
 from mmspec.train.guards import GuardError
 from mmspec.train.packing import Sample, arrange, pack
+from mmspec.train.reading import Reader, Reading
 
 LAYERS = (0, 1, 2)
 
@@ -146,3 +147,40 @@ def test_many_samples_leave_little_padding():
     rows = arrange(lengths, 128, seed=0)
     assert sorted(chain.from_iterable(rows)) == list(range(500))
     assert len(rows) * 128 < 1.1 * sum(lengths)
+
+
+class Few:
+    """Answers of these lengths."""
+
+    def __init__(self, lengths):
+        self._lengths = lengths
+
+    def __len__(self):
+        return len(self._lengths)
+
+    def lengths(self):
+        return self._lengths
+
+    def sample(self, number):
+        ids = np.arange(1, self._lengths[number])
+        return Sample(Prompt(ids), np.array([number]))
+
+
+def test_answers_may_have_a_row_for_themselves_that_is_as_wide_as_they_are():
+    lengths = [5, 9, 3, 40, 4, 20, 7, 6, 11]
+    frozen = FrozenTarget(tiny.reference("llama"), LAYERS)
+    reading = Reading(rows=1, width=32, held_out=2, alone=True)
+    reader = Reader(Few(lengths), frozen, reading)
+    seen = [reader.members(number) for number in range(6)]
+    assert sorted(lengths[row[0]] for rows in seen for row in rows) == [3, 4, 5, 7, 9, 20]
+    for rows in seen:
+        made = reader.rows(rows)
+        assert made.tokens.shape == (1, lengths[rows[0][0]])
+        assert (made.sample == 0).all()
+    assert sorted(reader.tried) == [[[7]], [[8]]]
+    pair = Reader(Few(lengths), frozen, Reading(rows=2, width=32, held_out=0, alone=True))
+    (first, second) = pair.members(0)
+    assert pair.rows([first, second]).tokens.shape == (
+        2,
+        max(lengths[first[0]], lengths[second[0]]),
+    )
