@@ -65,10 +65,6 @@ class Context:
         if entered is None:
             return
         whole: Told = {"enter": entered["enter"]}
-        if name.endswith("pages"):
-            run = partial(scene.refresh, name, DEPTHS[0])
-            timing = meter.measure(f"{at}, refresh", run)
-            whole |= {} if timing is None else {f"refresh, depth {DEPTHS[0]}": timing["draft"]}
         for depth in DEPTHS:
             run = partial(scene.draft, name, depth)
             timing = meter.measure(f"{at}, draft {depth} deep", run)

@@ -27,7 +27,7 @@ from mmspec.longctx.self_window import SelfWindow
 from mmspec.model.turning import turning
 from mmspec.retrieval.random import Random
 from mmspec.text import eagle
-from mmspec.text.asked_pages import AskedPages
+from mmspec.text.asked_pages import AskedPages, asked_pages
 from mmspec.text.eagle import Eagle
 from mmspec.text.eagle_config import Rope
 from mmspec.text.eagle_network import EagleNetwork
@@ -82,7 +82,8 @@ def drafter_makers(
     near = self_window.Config(**EVER)
     paged = self_window.Config(**EVER, pages=PAGES)
     return {
-        "longctx.longspec": partial(_longspec, target, spec),
+        "longctx.longspec": partial(_longspec, target, spec, 0),
+        f"longctx.longspec, {PAGES} pages": partial(_longspec, target, spec, PAGES),
         "text.eagle": partial(_eagle, target, spec, slots),
         "longctx.self_window": partial(_self_window, target, near, step_bytes),
         f"longctx.self_window, {PAGES} pages": partial(_self_window, target, paged, step_bytes),
@@ -90,7 +91,7 @@ def drafter_makers(
     }
 
 
-def _longspec(target: Target, spec: PretrainedConfig) -> Drafted:
+def _longspec(target: Target, spec: PretrainedConfig, pages: int) -> Drafted:
     """LongSpec as published: the target's widths, its head and embedding, its last layer read."""
     shape = LongspecConfig(
         hidden=spec.hidden_size, target_hidden=spec.hidden_size, heads=spec.num_attention_heads,
@@ -107,16 +108,18 @@ def _longspec(target: Target, spec: PretrainedConfig) -> Drafted:
     network.lend(target.embed, target.logits, target.family.decoder.norm)
     turned = turning(target.family.decoder, target.head_dim)
     rows = LongspecRows(network, target.dtype, target.device, turned)
-    config = longspec.Config(path="", sequences=1, **EVER)
-    made = Longspec(config, target.facts, rows, AskedPages(config, None))
+    config = longspec.Config(path="", sequences=1, pages=pages, **EVER)
+    seen = asked_pages("longctx.longspec", config, target, shape.reads)
+    made = Longspec(config, target.facts, rows, seen)
     made.rules.floor = np.float32(-np.inf)
     made.rings.store.normal_()
     head = shape.vocabulary * shape.hidden
     return Drafted(
         made, (config.width, config.children), (weights + head) * target.dtype.itemsize,
-        {"span": SPAN, "reads": shape.reads, "said": shape.said},
-        per_token=target.bytes_per_token() // target.layers,
-        constant=SPAN * _bytes(shape.kv_heads, shape.head_dim, target),
+        {"span": SPAN, "reads": shape.reads, "said": shape.said, "pages": pages},
+        per_token=0 if pages else target.bytes_per_token() // target.layers,
+        constant=SPAN * _bytes(shape.kv_heads, shape.head_dim, target)
+        + seen.measures.most * bool(pages) * target.bytes_per_token() // target.layers,
     )  # fmt: skip
 
 
@@ -138,12 +141,13 @@ def _eagle(target: Target, spec: PretrainedConfig, slots: int) -> Drafted:
 
 
 def _self_window(target: Target, config: self_window.Config, step_bytes: int) -> Drafted:
-    made = SelfWindow(config, target.facts, target)
+    pages = asked_pages("longctx.self_window", config.asking, target)
+    made = SelfWindow(config, target.facts, target, pages)
     made._rules.floor = np.float32(-np.inf)
     seen = config.sinks + config.window + config.pages * config.page
     about = {
         "sinks": config.sinks, "window": config.window, "pages": config.pages,
-        "page": config.page, "refresh": config.refresh,
+        "page": config.page,
     }  # fmt: skip
     return Drafted(
         made, (config.width, config.children), step_bytes, about,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from shapes_scene import ANSWER, NODES, Decoding
 
+from mmspec.core.drafter import Observation
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.engine.settle import reading
@@ -88,16 +89,15 @@ class LongScene(Decoding):
         lap("enter")
 
     def draft(self, name: str, depth: int, lap: Laps) -> None:
-        """A tree down to ``depth``; what pages are seen was chosen a token ago."""
-        drafter = self.drafters[name]
-        if isinstance(drafter, SelfWindow):
-            for held in drafter.pages._held.values():
-                held.length = len(self.sequence) - 1
-        self.grow(name, 1, self._drafted[name].shape, depth, lap)
-
-    def refresh(self, name: str, depth: int, lap: Laps) -> None:
-        """A tree whose root reads everything and chooses the pages anew."""
-        self.drafters[name].forget(self.sequence.id)
+        """A tree down to ``depth``; what pages are seen is chosen anew each time, by noise."""
+        drafter, like = self.drafters[name], self.cache.store
+        if drafter.needs.queries:
+            group = self.target.heads // self.target.kv_heads
+            shape = (1, self.target.kv_heads, group, self.target.head_dim)
+            asked = {layer: like.new_empty(shape).normal_() for layer in drafter.needs.queries}
+            last = self.sequence.tokens[self.sequence.cached - 1 : self.sequence.cached]
+            seen = Observation(np.array([0, 1], np.int32), last, queries=asked)
+            drafter.observe([self.sequence], seen)
         self.grow(name, 1, self._drafted[name].shape, depth, lap)
 
     def settle(self, batch: int, lap: Laps) -> None:

@@ -5,31 +5,29 @@ sinks and a window as in StreamingLLM (arXiv:2309.17453) and MagicDec (arXiv:240
 they stand: keys keep the places they were cached at. What the rows themselves need stands in the
 slots behind a sequence's committed ones, which the verify that follows writes over.
 
-With ``pages`` it also sees the pages of the text between, on which the last token's attention lay
-when it last looked (``pages``). So what a text copies from far away is drafted too.
+With ``pages`` it also sees the pages of the text between to which the last verification attended
+(``text.asked_pages``, on all layers together). So what a text copies from far away is drafted too.
 
 Axes: B sequences, F nodes of one level, V ids.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 import torch
-from mmspec_kernels.layout import TreeLayout
+from mmspec_kernels.layout import Reading, TreeLayout
 from msgspec import Meta
 
 from mmspec.core.drafter import Budget, Facts, Keys, Needs, Observation
 from mmspec.core.errors import ConfigError
 from mmspec.core.grow import Level, grow
 from mmspec.core.tree import TokenTree
-from mmspec.longctx.pages import Looking, Pages
 from mmspec.model.batch import Batch
 from mmspec.model.target import Target
-from mmspec.text.asked_pages import Measures
+from mmspec.text.asked_pages import AskedPages, Asking, asked_pages
 from mmspec.text.guesses import Guesses, Rules
 from mmspec.text.near import WHOLE, View, near_reading
 from mmspec.text.spots import REACH, ROWS, Grove, Home
@@ -54,42 +52,50 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     children: Annotated[int, Meta(ge=1)] = 2  # guesses at one node
     pages: Annotated[int, Meta(ge=0)] = 0  # pages seen between sinks and window; 0: none
     page: Annotated[int, Meta(ge=1)] = 16  # tokens of one
-    refresh: Annotated[int, Meta(ge=1)] = 16  # tokens of text after which they are chosen anew
+    looks: tuple[int, ...] = ()  # layers whose attention counts; none: all that see everything
+
+    @property
+    def asking(self) -> Asking:
+        """What is seen, as other drafters are told it."""
+        return Asking(
+            pages=self.pages, page=self.page, recent=self.window, sinks=self.sinks, looks=self.looks
+        )
 
 
 class SelfWindow:
     """Grows trees from what the target says of the near past.
 
     Args:
-        facts: of the target; its ``model``.
+        facts: of the target; its ``model``. pages: what is seen besides sinks and window.
     """
 
-    needs = Needs(keys=True)
     runs_model = True
 
-    def __init__(self, config: Config, facts: Facts, target: Target) -> None:
+    def __init__(self, config: Config, facts: Facts, target: Target, pages: AskedPages) -> None:
+        self.needs = Needs(keys=True).join(pages.needs)
         self._config, self._target = config, target
         ids = np.arange(facts.vocabulary)
         self._rules = Rules(facts, ids, config.children, config.floor)
         self._limit = min(target.max_context, facts.context)
         self._keys: Keys | None = None
-        seen = Measures(config.sinks, config.window, config.pages, config.page)
-        self.pages = Pages(seen, config.refresh)
+        self._pages = pages
 
     def borrow(self, keys: Keys) -> None:
         """Take the view of the target's store."""
         self._keys = keys
+        self._pages.borrow(keys)
 
     def observe(self, sequences: ListOf[Sequence], seen: Observation) -> None:
-        """Nothing is learnt: the target's keys are read when a tree begins."""
+        """Keep what the last tokens asked; the target's keys are read when a tree begins."""
+        self._pages.observe(sequences, seen)
 
     def forget(self, id: str) -> None:
-        """Forget which pages the sequence ``id`` sees."""
-        self.pages.forget(id)
+        """Forget what the sequence ``id`` asked."""
+        self._pages.forget(id)
 
     def room(self, tokens: int) -> int:
-        """Bytes of where the pages stand: the same for any length. Their keys are the target's."""
-        return self.pages.bytes
+        """Bytes of what a token asked, and of where the pages stand: the same for any length."""
+        return self._pages.bytes
 
     @torch.inference_mode()
     def draft(self, sequences: ListOf[Sequence], budgets: ListOf[Budget]) -> list[TokenTree]:
@@ -125,15 +131,17 @@ class SelfWindow:
         """What is worth a row, for trees of these sequences."""
         return Guesses(self._rules, sequences)
 
-    def looking(self, homes: ListOf[Home], rows: ListOf[int]) -> Looking | None:
-        """What adds up where the roots of some of these sequences attend; None: of nobody."""
-        assert self._keys is not None
-        return Looking(self._keys, homes, rows) if rows else None
+    def view(self, sequence: Sequence) -> View | None:
+        """What is seen besides sinks and window; None: nothing, as right behind a long prompt."""
+        if not self._pages.layers:
+            return None
+        short = sequence.cached <= self._pages.measures.most
+        seen = self._pages.view(sequence)
+        return seen if short or seen is not WHOLE else None
 
     def logits(
-        self, level: Level, spots: Spots, shift: np.ndarray, views: ListOf[View | None],
-        look: Looking | None = None,
-    ) -> torch.Tensor:  # fmt: skip
+        self, level: Level, spots: Spots, shift: np.ndarray, views: ListOf[View | None]
+    ) -> torch.Tensor:
         """What the target says after each node, [F, V], having seen only sinks, window and view.
 
         Args:
@@ -153,10 +161,11 @@ class SelfWindow:
             count=count,
         )
         config = self._config
-        near = partial(near_reading, layout, level.owner, config.window, config.sinks)
-        hidden, _ = self._target.states(
-            batch, self._keys, read=lambda sliding: near(sliding, views), look=look
-        )
+
+        def read(sliding: int | None) -> Reading:
+            return near_reading(layout, level.owner, config.window, config.sinks, sliding, views)
+
+        hidden, _ = self._target.states(batch, self._keys, read=read)
         return self._target.family.head(hidden).flatten(0, 1)[:count]
 
 
@@ -165,8 +174,7 @@ class _Growth:
 
     def __init__(self, drafter: SelfWindow, sequences: ListOf[Sequence], homes: list[Home]) -> None:
         self._drafter, self._grove = drafter, Grove(homes)
-        self._sequences, self._homes = sequences, homes
-        self._views: list[View | None] = []
+        self._views = [drafter.view(one) for one in sequences]
         self._guesses = drafter.guesses(sequences)
         self._shift = np.array([one.position_shift for one in sequences], np.int64)
 
@@ -174,36 +182,17 @@ class _Growth:
         """Run the level's nodes, whose ancestors stand in scratch, and guess their children."""
         # The root's own keys are scratch as its descendants' are, so that depths begin at 1.
         spots = self._grove.level(level.owner, level.parents, level.depth + 1)
-        looking = self._look() if level.depth == 0 else None
-        shift = self._shift[level.owner]
-        said = self._drafter.logits(level, spots, shift, self._views, looking)
-        if looking is not None:
-            pages = self._drafter.pages
-            for row, weight in zip(looking.rows, looking.weights(), strict=True):
-                pages.choose(self._sequences[row], weight)
-                self._views[row] = pages.view(self._sequences[row])
+        said = self._drafter.logits(level, spots, self._shift[level.owner], self._views)
         return self._guesses.children(said, level)
-
-    def _look(self) -> Looking | None:
-        """What the roots, one a sequence, see: everything, for those whose pages are due."""
-        pages = self._drafter.pages
-        due = [
-            row
-            for row, one in enumerate(self._sequences)
-            if pages.due(one, self._homes[row].filled)
-        ]
-        self._views = [
-            WHOLE if row in due else pages.view(one) for row, one in enumerate(self._sequences)
-        ]
-        return self._drafter.looking(self._homes, due)
 
 
 def build(config: Config, facts: Facts) -> SelfWindow:
     """A drafter that is its target.
 
     Raises:
-        ConfigError: there is no target.
+        ConfigError: there is no target, or it cannot tell what to see.
     """
     if not isinstance(facts.model, Target):
         raise ConfigError("drafter longctx.self_window is its target, and there is none")
-    return SelfWindow(config, facts, facts.model)
+    pages = asked_pages("longctx.self_window", config.asking, facts.model)
+    return SelfWindow(config, facts, facts.model, pages)

@@ -38,14 +38,18 @@ class Save(Protocol[N_contra]):
 def read(kind: type[Recipe], shipped: str, path: Path | None) -> Recipe:
     """The recipe at ``path``, or the shipped one of that file name.
 
+    A bare name of no file here is that of a recipe that is shipped beside.
+
     Raises:
         ConfigError: no such file, an unknown key, a value of the wrong kind.
     """
+    own = path is not None and (path.exists() or path.parent != Path())
     try:
-        if path is None:
-            data = resources.files("mmspec.train.recipes").joinpath(shipped).read_bytes()
-        else:
+        if path is not None and own:
             data = path.read_bytes()
+        else:
+            name = shipped if path is None else path.name
+            data = resources.files("mmspec.train.recipes").joinpath(name).read_bytes()
         return msgspec.toml.decode(data, type=kind)
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(f"{path or shipped}: {error}") from error

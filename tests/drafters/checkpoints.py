@@ -64,7 +64,7 @@ def options(address: str, folder: Path, parallel: int = 1) -> dict[str, object]:
         save_language_model(folder)
         return {"path": str(folder), "floor": 1e-4, "least": 0.0, **EXCERPTS}
     if address == "longctx.self_window":
-        return {"window": 12, "pages": 2, "page": 4, "refresh": 5}
+        return {"window": 12, "pages": 2, "page": 4}
     if address == "retrieval.corpus":
         save_corpus(folder)
         return {"paths": (str(folder),)}

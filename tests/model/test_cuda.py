@@ -42,7 +42,7 @@ DRAFTERS = {
     "vision": {"vispec": {"path": "nano-vispec"}},
     "longctx": {
         "longspec": {"path": "nano-longspec", **PAGES},
-        "self_window": {"pages": 8, "refresh": 4},
+        "self_window": {"pages": 8},
         "rapid": {"path": "nano-lm", "longer_than": 500, "at_least": 256, "at_most": 512},
     },
     "retrieval": {"suffix": {}},

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmspec.core.drafter import Budget
+from mmspec.core.errors import ConfigError
 from mmspec.core.request import Prompt, Request, Sampling
 from mmspec.core.sequence import Sequence
 from mmspec.text import eagle
@@ -126,7 +127,7 @@ def test_a_checkpoint_of_blocks_comes_back_and_one_that_is_torn_does_not(tmp_pat
     assert read.down_proj.weight.shape == (3 * EAGLE.hidden, EAGLE.intermediate)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"parallel": 3', '"parallel": 2'))
-    with pytest.raises(eagle.ConfigError, match=r"down_proj.weight is \(72, 40\), not \(48, 40\)"):
+    with pytest.raises(ConfigError, match=r"down_proj.weight is \(72, 40\), not \(48, 40\)"):
         load_checkpoint(tmp_path)
     with pytest.raises(ValueError, match="parallel"):
         EagleConfig(**(msgspec.structs.asdict(EAGLE) | {"parallel": 0}))

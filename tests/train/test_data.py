@@ -141,3 +141,17 @@ def test_a_long_row_holds_one_conversation_and_its_positions_go_on():
     assert not rows.turn.any()
     again = pack(Encoder(Words()), mixture, 3, 2, 700)
     assert np.array_equal(rows.tokens, again.tokens)
+
+
+def test_a_chapter_is_asked_of_texts_of_every_length():
+    """One wish a text, whose answer stands there; short texts are more often asked than long."""
+    mixture = Mixture(shares={"chapter": 1.0}, tokens=(400, 3000))
+    told = [converse("chapter", seed, mixture) for seed in range(60)]
+    for one in told:
+        ((_, answer),) = one.turns
+        assert answer in one.document
+        assert len(answer) > 300
+    lengths = sorted(len(one.document) for one in told)
+    assert lengths[0] < 600 * 3.3
+    assert lengths[-1] > 2200 * 3.3
+    assert lengths[30] < 1500 * 3.3

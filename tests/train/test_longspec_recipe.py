@@ -1,6 +1,7 @@
 """The recipe for bounded memory: jumps, lags, first weights, and what the engine does."""
 
 import math
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -306,6 +307,10 @@ def test_the_shipped_recipe_is_read_and_checked_dry(tmp_path):
         dry_run(
             msgspec.structs.replace(recipe, start=str(tmp_path / "other")), Asked("nano", tmp_path)
         )
+    long = read(Recipe, "longspec.toml", Path("longspec_long.toml"))
+    assert long.reading.alone
+    assert set(long.mixture.shares) == {"chapter"}
+    assert "640 questions" in dry_run(long, Asked("nano", tmp_path))
     path = tmp_path / "own.toml"
     path.write_text("[stretching]\nreach = 9\nfar = 3\n")
     with pytest.raises(ConfigError, match="far"):

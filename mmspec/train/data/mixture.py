@@ -25,8 +25,17 @@ from mmspec.train.data.picture_language import Asked
 from mmspec.train.data.seeds import example_seed, generator
 
 Text = Callable[[int, int], tuple[Any, list[Pair]]]
+
+
+def _chapter(seed: int, tokens: int) -> tuple[documents.Document, list[Pair]]:
+    """A document, and one wish: a long section of it, word for word."""
+    read, asked = documents.chapter(seed, tokens)
+    return read, [asked]
+
+
 TEXTS: dict[str, Text] = {
     "document": documents.document,
+    "chapter": _chapter,
     "repeat": copying.repeat,
     "echo": copying.echo,
     "lookup": copying.key_values,
@@ -139,9 +148,14 @@ def _one_a_row(encoder: Encoder, mixture: Mixture, step: int, rows: int, width: 
 
 
 def _size(kind: str, rng: random.Random, tokens: tuple[int, int]) -> int:
-    """Repeats are more often short: each teaches only once where a copy begins."""
-    if kind == "repeat":
-        return round(math.exp(rng.uniform(math.log(tokens[0] / 2), math.log(tokens[1]))))
+    """Repeats are more often short: each teaches only once where a copy begins.
+
+    So are texts of which a chapter is asked: long ones are dear, and one length is as good as
+    twice as much.
+    """
+    if kind in ("repeat", "chapter"):
+        least = tokens[0] / 2 if kind == "repeat" else tokens[0]
+        return round(math.exp(rng.uniform(math.log(least), math.log(tokens[1]))))
     return rng.randint(*tokens)
 
 
