@@ -129,6 +129,7 @@ TRAINED: dict[str, Drafters] = {
         "text": {"eagle": {"path": "nano-eagle", "pages": 4, "looks": [1]}},
         "vision": {"vispec": {"path": "nano-vispec"}},
         "longctx": {
+            "longspec": {"path": "nano-longspec", "pages": 4, "looks": [1]},
             "rapid": {
                 "path": "nano-lm",
                 "longer_than": 4096,
@@ -139,7 +140,6 @@ TRAINED: dict[str, Drafters] = {
                 "tail": 128,
                 "answer": 512,
             },
-            "longspec": {"path": "nano-longspec", "pages": 4, "looks": [1]},
         },
     }
 }

@@ -42,7 +42,6 @@ def test_long_contexts(tmp_path):
     assert held[0]["longctx.longspec"] == held[1]["longctx.longspec"] > 0
     paged = "longctx.longspec, 16 pages"
     assert held[0][paged] == held[1][paged] > held[0]["longctx.longspec"]
-    whole = here["draft"]["longctx.self_window, 16 pages"]["width 1"]
     assert set(told["projection"]["taus"]["text.eagle"]) == {"text.eagle: me"}
     assert told["projection"]["taus"]["longctx.rapid"] == {}
     assert "not a measured speedup" in told["projection"]["what"]
