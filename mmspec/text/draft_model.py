@@ -189,7 +189,8 @@ class Growth:
         """Run the level's nodes, whose ancestors are in the store, and guess their children."""
         if level.depth == 0:
             memories = [self._drafting[owner] for owner in level.owner]
-            states = read_roots(self._rows, self._memories, memories, self._near)
+            near = None if self._near is None else self._near.of(level.owner)
+            states = read_roots(self._rows, self._memories, memories, near)
             self._grove = Grove([memory.home for memory in self._drafting])
         else:
             spots = self._grove.level(level.owner, level.parents, level.depth)
@@ -201,7 +202,10 @@ class Growth:
 def read_roots(
     rows: DraftRows, held: Memories, memories: ListOf[Memory], near: Near | None = None
 ) -> torch.Tensor:
-    """Read what was decided since the last tree; states [B, H] of the last decided tokens."""
+    """Read what was decided since the last tree; states [B, H] of the last decided tokens.
+
+    ``near``: what these sequences see; None: everything.
+    """
     parts = [held.waiting(memory) for memory in memories]
     counts = np.array([len(part) for part in parts], np.int64)
     spots = chain_spots([memory.home for memory in memories], counts)

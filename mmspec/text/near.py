@@ -98,6 +98,10 @@ class Near(NamedTuple):
     sinks: int
     span: int
 
+    def of(self, owner: np.ndarray) -> Near:
+        """For these sequences alone, int64 [B], in this order."""
+        return self._replace(views=[self.views[one] for one in owner.tolist()])
+
     def reading(self, layout: TreeLayout, owner: np.ndarray, sliding: int | None = None) -> Reading:
         """Of rows of a tree, or of chains; ``owner`` int64 [F], whose each is."""
         return near_reading(layout, owner, self.span, self.sinks, sliding, self.views)
