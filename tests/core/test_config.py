@@ -14,7 +14,7 @@ def test_empty_is_the_default():
 
 def test_unnamed_drafters_are_those_that_suit_the_model():
     nano, other = Config(), Config(model=ModelConfig(path="somebody/else"))
-    assert nano.drafters["text"] == {"eagle": {"path": "nano-eagle"}}
+    assert nano.drafters["text"] == {"eagle": {"path": "nano-eagle", "pages": 4, "looks": [1]}}
     assert nano.drafters["vision"] == {"vispec": {"path": "nano-vispec"}}
     assert nano.drafters["longctx"].keys() == {"rapid", "longspec"}
     assert nano.drafters.keys() - other.drafters.keys() == {"text", "vision", "longctx"}
