@@ -135,9 +135,8 @@ class SelfWindow:
         """What is seen besides sinks and window; None: nothing, as right behind a long prompt."""
         if not self._pages.layers:
             return None
-        short = sequence.cached <= self._pages.measures.most
         seen = self._pages.view(sequence)
-        return seen if short or seen is not WHOLE else None
+        return seen if seen is not WHOLE or self._pages.short(sequence.cached) else None
 
     def logits(
         self, level: Level, spots: Spots, shift: np.ndarray, views: ListOf[View | None]

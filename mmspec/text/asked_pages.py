@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mmspec.core.drafter import Keys, Observation
     from mmspec.core.sequence import Sequence
 
+SHORT = 2  # times as long as what would be seen: a text that is no longer is seen whole
 AHEAD = 0.5  # of a page's weight also counts for the next: what is being copied goes on there
 
 
@@ -112,6 +113,10 @@ class AskedPages:
             held.view = self._chosen(held)
         return held.view
 
+    def short(self, cached: int) -> bool:
+        """Whether a text of so many cached tokens is seen whole: choosing would cost and not pay."""
+        return cached <= SHORT * self.measures.most
+
     def near(self, views: ListOf[View]) -> Near | None:
         """What rows of these sequences see; None: everything, all of them."""
         if all(view is WHOLE for view in views):
@@ -123,7 +128,7 @@ class AskedPages:
         self._held.pop(id, None)
 
     def _chosen(self, held: _Asked) -> View:
-        if held.cached <= self.measures.most or self._keys is None:
+        if self.short(held.cached) or self._keys is None:
             return WHOLE
         known = [self._keys.read(held.sequence, layer) for layer in self.layers]
         weight = np.zeros(held.cached, np.float32)

@@ -75,10 +75,10 @@ def test_rows_see_sinks_far_pages_the_window_and_themselves(sliding):
 
 def test_a_short_text_is_seen_whole_and_a_long_one_without_pages_until_it_was_verified():
     mind, toy = drafter(window=20, pages=2, page=4), Markov()
-    short, long = text("short", length=25), text("long", length=60)
+    short, long = text("short", length=25), text("long", length=90)
     prefill(mind, [short, long], toy)
     seen = mind.drafter
-    assert short.cached <= 4 + 20 + 2 * 4
+    assert short.cached <= 2 * (4 + 20 + 2 * 4) < long.cached
     assert seen.view(short) is WHOLE
     assert seen.view(long) is None
     step(mind, [long], [Budget(12, 4)], toy)

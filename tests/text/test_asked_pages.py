@@ -81,7 +81,7 @@ def test_what_was_asked_is_of_the_last_token_of_this_text_alone():
 
 
 def test_short_texts_are_seen_whole():
-    pages, one = paged(2 + 8 + 2 * 4, 2)
+    pages, one = paged(2 * (2 + 8 + 2 * 4), 2)
     pages.observe([one], shown(one, torch.ones(2, 2, 8)))
     assert pages.view(one) is WHOLE
     assert pages.near([WHOLE, WHOLE]) is None
