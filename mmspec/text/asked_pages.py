@@ -114,7 +114,7 @@ class AskedPages:
         return held.view
 
     def short(self, cached: int) -> bool:
-        """Whether a text of so many cached tokens is seen whole: choosing would cost and not pay."""
+        """Whether a text of so many cached tokens is seen whole: choosing would not pay."""
         return cached <= SHORT * self.measures.most
 
     def near(self, views: ListOf[View]) -> Near | None:
